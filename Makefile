@@ -1,0 +1,109 @@
+# Every target creates .venv when it has to and reuses it afterwards; `make` alone lists them.
+SHELL := bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   := .venv
+BIN    := $(VENV)/bin
+# Passed on to the tool that a target starts: make app ARGS="--server.port 8600"
+ARGS   ?=
+
+APP_INSTALLED  := $(VENV)/.installed-app
+TEST_INSTALLED := $(VENV)/.installed-test
+
+.PHONY: help app notebooks test test-fast test-slow lint format browser demo screenshots clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+
+app: $(APP_INSTALLED) ## install, then open the app on the demo run (Ctrl-C stops it)
+	$(BIN)/python -m streamlit run app/main.py $(ARGS)
+
+notebooks: $(APP_INSTALLED) ## install, then open JupyterLab on notebooks/
+	$(BIN)/python -m jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
+test: lint ## lint, then run all tests but the slow ones; prints pytest's summary
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-fast: $(TEST_INSTALLED) ## only the tests that need neither minutes nor a browser
+	$(BIN)/python -m pytest -m "not slow and not browser" $(ARGS)
+
+test-slow: $(TEST_INSTALLED) ## only the tests that take minutes each
+	$(BIN)/python -m pytest -m slow $(ARGS)
+
+lint: $(TEST_INSTALLED) ## ruff (rules and format) and mypy --strict
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(TEST_INSTALLED) ## rewrite the code in ruff's format
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+# The names under which distributions install it, in the order tests/conftest.py looks for them.
+CHROMIUM = $(firstword $(foreach name,chromium chromium-browser google-chrome,$(shell command -v $(name))))
+APT_GET  = env DEBIAN_FRONTEND=noninteractive apt-get -o Acquire::Retries=3
+
+browser: ## find a Chromium for the browser tests, or install Debian's
+	@if [ -n "$(CHROMIUM)" ]; then \
+	  echo "browser tests will use $(CHROMIUM)"; exit 0; \
+	fi; \
+	if ! command -v apt-get >/dev/null; then \
+	  echo "make browser: no Chromium found and no apt-get here: install Chromium with your system's package manager, browser tests are skipped until then" >&2; exit 1; \
+	fi; \
+	if [ "$$(id -u)" = 0 ]; then as_root=; \
+	elif command -v sudo >/dev/null; then as_root=sudo; \
+	else echo "make browser: no Chromium found; installing it needs root: run 'apt-get install chromium' as root" >&2; exit 1; fi; \
+	$$as_root $(APT_GET) update -q && $$as_root $(APT_GET) install -q -y --no-install-recommends chromium fonts-liberation
+
+DEMO_DATA ?= data/shapeworld
+DEMO_RUN  ?= runs/shapeworld-demo
+DEMO_OUT  ?= runs/demo-again
+
+demo: $(APP_INSTALLED) ## train the shipped demo run again from nothing, into DEMO_OUT
+	$(BIN)/workbench sample shapeworld $(DEMO_DATA)
+	$(BIN)/workbench prepare shapeworld $(DEMO_DATA)
+	$(BIN)/workbench train --preset shapeworld-demo --data.root $(DEMO_DATA) --run $(DEMO_RUN)
+	$(BIN)/workbench evaluate $(DEMO_RUN)
+	$(BIN)/workbench project $(DEMO_RUN)
+	$(BIN)/workbench pack $(DEMO_RUN) $(DEMO_OUT)
+
+screenshots: $(TEST_INSTALLED) ## photograph every page of the app into docs/images
+	$(BIN)/python -m pytest -m browser --screenshots docs/images $(ARGS)
+
+clean: ## remove .venv and the tools' caches (never data or runs)
+	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find . -name __pycache__ -type d -prune -exec rm -rf {} +
+
+# --- the virtual environment -------------------------------------------------------------
+
+$(BIN)/python:
+	@command -v $(PYTHON) >/dev/null || { echo "make: '$(PYTHON)' not found: install Python 3.11 to 3.14, or name one: make PYTHON=/path/to/python" >&2; exit 1; }
+	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { echo "make: $$($(PYTHON) --version 2>&1) is not between 3.11 and 3.14: name one that is: make PYTHON=python3.12" >&2; exit 1; }
+	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "make: cannot create $(VENV): on Debian and Ubuntu install the package python3-venv" >&2; exit 1; }
+
+# pip says what it collects, line by line; on a terminal these lines replace each other,
+# in a log every 30th is kept. Its whole output is in .venv/install.log.
+define install
+	@echo "Installing $(1) into $(VENV): about 7 GB with torch's CUDA libraries, 3 to 5 minutes on a fast line, once"
+	@tty=0; [ ! -t 1 ] || tty=1; \
+	$(BIN)/python -m pip install --disable-pip-version-check --no-input -c constraints.txt -e '$(2)' 2>&1 \
+	| tee $(VENV)/install.log \
+	| awk -v tty=$$tty ' \
+	    function say(text) { if (tty) printf "\r\033[K  %s", substr(text, 1, 76); else print "  " text; fflush() } \
+	    /^Collecting/ { count++; if (tty || count % 30 == 1) say("collecting " count ": " $$2) } \
+	    /^Installing collected/ { say("unpacking, a minute or two") } \
+	    /^Successfully installed/ { say("done"); if (tty) print "" }' \
+	|| { tail -n 20 $(VENV)/install.log >&2; echo "make: the installation failed; all of pip's output is in $(VENV)/install.log" >&2; exit 1; }
+endef
+
+$(APP_INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,the library with app and notebooks,.)
+	@touch $@
+
+# One step, so that `make test` first and `make app` afterwards installs once.
+$(TEST_INSTALLED): pyproject.toml constraints.txt | $(BIN)/python
+	$(call install,the library with app and notebooks and the test tools,.[test])
+	@touch $(APP_INSTALLED) $@

@@ -1,0 +1,152 @@
+"""One class in full: its numbers, what it is mixed up with, its best and worst pictures."""
+
+from __future__ import annotations
+
+import pandas as pd
+import streamlit as st
+
+from app import data, frames, shell
+
+_PICTURES = 4  # best and worst each
+
+
+def show(run: shell.Context, split: str, table: pd.DataFrame, class_id: int) -> None:
+    """Draws the detail of a class.
+
+    Args:
+        run: The open run.
+        split: The evaluated split in view.
+        table: Its class table.
+        class_id: Which class.
+    """
+    row = table[table["class_id"] == class_id].iloc[0]
+    names = frames.labels(table)
+    colors = dict(zip(table["class_id"], table.get("color", pd.Series(dtype=str)), strict=False))
+    _heading(row)
+    _numbers(row, names, colors)
+    _mixed_up(run, split, class_id, names, colors)
+    _pictures(run, split, class_id)
+
+
+def _heading(row: pd.Series) -> None:
+    facts = [f"class {row['class_id']}", str(row["group"]), str(row["supercategory"])]
+    reason = frames.reason_text(row["reason"])
+    facts += [reason] if reason else []
+    with st.container(gap=None):
+        st.html(
+            f"<h3 style='margin:0;padding:0;font-size:1.35rem'>"
+            f"{shell.chip(row['name'], row.get('color', '#8d939c'))}</h3>"
+        )
+        st.caption(" · ".join(shell.plain(fact) for fact in facts if fact))
+
+
+def _numbers(row: pd.Series, names: dict[int, str], colors: dict[int, str]) -> None:
+    nearest = row["nearest_class_id"]
+    has_nearest = pd.notna(nearest) and int(nearest) in names
+    columns = shell.flow("numbers", [1, 1, 1, 1.2, 1.2, 2.6])
+    columns[0].metric("IoU", shell.number(row["iou"]))
+    columns[1].metric("Precision", shell.number(row["precision"]))
+    columns[2].metric("Recall", shell.number(row["recall"]))
+    columns[3].metric("Training images", f"{int(row['train_images']):,}")
+    columns[4].metric("Images in this split", f"{int(row['val_images']):,}")
+    if has_nearest:
+        with columns[5]:
+            distance = shell.number(row["nearest_distance"])
+            st.html(
+                f"<div style='font-size:.875rem;margin-bottom:.3rem'>Nearest other class, at "
+                f"distance {distance}</div><div style='font-size:1.15rem'>"
+                f"{shell.chip(names[int(nearest)], colors.get(int(nearest), '#8d939c'))}</div>"
+            )
+
+
+def _mixed_up(
+    run: shell.Context,
+    split: str,
+    class_id: int,
+    names: dict[int, str],
+    colors: dict[int, str],
+) -> None:
+    counts = data.confusions(run.path, split)
+    if counts is None:
+        return
+    left, right = shell.stack("mixed", [1, 1])
+    for place, title, share, empty, rows in (
+        (
+            left,
+            "Taken for",
+            "Share of its pixels",
+            "None of its pixels is given to another class.",
+            frames.taken_for(counts, class_id),
+        ),
+        (
+            right,
+            "Taken for it",
+            "Share of pixels given it",
+            "No other class is mistaken for it.",
+            frames.taken_as(counts, class_id),
+        ),
+    ):
+        with place:
+            st.markdown(f"**{title}**")
+            if rows.empty:
+                st.caption(empty)
+                continue
+            rows["name"] = [names.get(int(other), f"class {other}") for other in rows["class_id"]]
+            rows["swatch"] = [_swatch(colors.get(int(other))) for other in rows["class_id"]]
+            st.dataframe(
+                rows[["swatch", "name", "share", "pixels"]],
+                hide_index=True,
+                width="stretch",
+                column_config={
+                    "swatch": st.column_config.ImageColumn("", width=30),
+                    "name": st.column_config.TextColumn("Class"),
+                    "share": st.column_config.ProgressColumn(
+                        share, format="percent", min_value=0.0, max_value=1.0
+                    ),
+                    "pixels": st.column_config.NumberColumn("Pixels", format="localized"),
+                },
+            )
+
+
+def _swatch(color: str | None) -> str:
+    fill = str(color or "#8d939c").lstrip("#")
+    return (
+        "data:image/svg+xml;utf8,<svg xmlns='http://www.w3.org/2000/svg' width='40' height='40'>"
+        f"<rect x='11' y='11' width='18' height='18' rx='4' fill='%23{fill}'/></svg>"
+    )
+
+
+def _pictures(run: shell.Context, split: str, class_id: int) -> None:
+    kept = data.samples(run.path, split)
+    counts = data.per_image_class(run.path, split)
+    if not kept or counts is None:
+        return
+    ranked = frames.rank_images(kept, counts, class_id=class_id, order=frames.BEST_FIRST)
+    if ranked.empty:
+        st.caption("None of the pictures kept with this run shows the class.")
+        return
+    urls = data.thumbnails(run.path, split)
+    if len(ranked) <= 2 * _PICTURES:
+        _strip("Pictures with it, best first", ranked, urls)
+        return
+    left, right = shell.stack("strips", [1, 1])
+    with left:
+        _strip("Worst pictures", ranked.iloc[::-1].head(_PICTURES), urls)
+    with right:
+        _strip("Best pictures", ranked.head(_PICTURES), urls)
+
+
+def _strip(title: str, ranked: pd.DataFrame, urls: dict[str, str]) -> None:
+    st.markdown(f"**{title}**")
+    with st.container(horizontal=True, gap="small"):
+        for row in ranked.itertuples(index=False):
+            with st.container(width=112, gap=None):
+                url = urls.get(str(row.image_id))
+                if url is not None:
+                    st.image(url, width=104)
+                st.page_link(
+                    "views/predictions.py",
+                    label=f"IoU {shell.number(row.score, 2)}",
+                    icon=":material/image_search:",
+                    query_params={"image": str(row.image_id), "run": shell.context().name},
+                )

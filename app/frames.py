@@ -1,0 +1,314 @@
+"""Pure functions from run tables to what a page shows; no Streamlit, all tested."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from workbench.runs import PER_CLASS_COLUMNS
+
+BEST_FIRST: Final = "Best first"
+WORST_FIRST: Final = "Worst first"
+BY_NAME: Final = "By name"
+ORDERS: Final = (WORST_FIRST, BEST_FIRST, BY_NAME)
+
+REASONS: Final = {
+    "absent_from_val": "not in this split",
+    "absent_from_train": "never seen in training",
+    "never_predicted": "never predicted",
+    "swallowed": "swallowed by another class",
+    "mostly_misses": "mostly missed",
+    "mostly_false_alarms": "mostly false alarms",
+}
+"""Reason codes of the evaluation in words; an unknown code is shown with spaces."""
+
+_BASE_COLUMNS = frozenset(
+    (*PER_CLASS_COLUMNS, "color", "swallowed_by", "description")
+) - {"group", "supercategory"}  # fmt: skip
+_MOST_VALUES = 64  # an attribute with more is an identifier, not a category
+
+
+def selected_ids(event: Mapping[str, Any] | None) -> list[int]:
+    """Class ids in a plotly selection, in its order, each once.
+
+    Args:
+        event: What ``st.plotly_chart(on_select=...)`` returns; points carry the class id as
+            ``customdata`` (a number, or a list that starts with it), helper traces carry none.
+    """
+    points = ((event or {}).get("selection") or {}).get("points") or []
+    found: dict[int, None] = {}
+    for point in points:
+        value = point.get("customdata")
+        if isinstance(value, Mapping):  # a typed array arrives as {"0": id}
+            value = list(value.values())
+        if isinstance(value, Sequence) and not isinstance(value, str):
+            value = value[0] if value else None
+        if isinstance(value, (int, float)) and not isinstance(value, bool):
+            found[int(value)] = None
+    return list(found)
+
+
+def selected_row(event: Mapping[str, Any] | None, table: pd.DataFrame, column: str) -> object:
+    """The value of a column in the row picked in ``st.dataframe``; None without one."""
+    rows = ((event or {}).get("selection") or {}).get("rows") or []
+    if not rows or not 0 <= rows[0] < len(table):
+        return None
+    return table[column].iloc[rows[0]]
+
+
+def matches(table: pd.DataFrame, text: str) -> pd.Series[bool]:
+    """Rows whose name holds every word of the text, or whose id is the number it is."""
+    words = text.lower().split()
+    names = table["name"].astype(str).str.lower()
+    hit = pd.Series(True, index=table.index)
+    for word in words:
+        hit &= names.str.contains(re.escape(word), regex=True)
+    if text.strip().isdecimal():
+        hit |= table["class_id"] == int(text)
+    return hit
+
+
+def filter_classes(
+    table: pd.DataFrame,
+    *,
+    text: str = "",
+    groups: Sequence[str] = (),
+    supercategories: Sequence[str] = (),
+    reasons: Sequence[str] = (),
+) -> pd.DataFrame:
+    """Rows that meet all filters; an empty filter lets everything through."""
+    keep = matches(table, text)
+    for column, wanted in (
+        ("group", groups),
+        ("supercategory", supercategories),
+        ("reason", reasons),
+    ):
+        if wanted:
+            keep &= table[column].astype(str).isin(list(wanted))
+    return table[keep]
+
+
+def labels(table: pd.DataFrame) -> dict[int, str]:
+    """A text for each class id to pick it by: the name, with the id where names repeat."""
+    twice = table["name"].duplicated(keep=False)
+    return {
+        int(class_id): f"{name} ({class_id})" if repeated else str(name)
+        for class_id, name, repeated in zip(table["class_id"], table["name"], twice, strict=True)
+    }
+
+
+def reason_text(code: object) -> str:
+    """A reason code in words; "" for a class that does well."""
+    text = "" if code is None or code != code else str(code)
+    return REASONS.get(text, text.replace("_", " "))
+
+
+def attributes(table: pd.DataFrame) -> list[str]:
+    """Columns to colour by beside IoU and frequency: group, supercategory, shape, hue, ..."""
+    found = []
+    for name in table:
+        if name in _BASE_COLUMNS or pd.api.types.is_numeric_dtype(table[name]):
+            continue
+        values = table[name].dropna().astype(str)
+        if 2 <= values[values != ""].nunique() <= _MOST_VALUES:
+            found.append(str(name))
+    return sorted(found, key=lambda name: (name != "group", name != "supercategory"))
+
+
+def group_scores(per_class: pd.DataFrame) -> pd.DataFrame:
+    """Mean IoU of each group over its classes present in truth.
+
+    Returns:
+        Columns group, miou (NaN where none is present), classes (present in truth), of which
+        the known groups come first, rare to frequent.
+    """
+    order = ["rare", "common", "frequent", "stuff"]
+    rows = []
+    for group, part in per_class.groupby("group", sort=False):
+        present = part[part["truth_pixels"] > 0]
+        rows.append((str(group), present["iou"].mean(), len(present)))
+    rows.sort(key=lambda row: (order.index(row[0]) if row[0] in order else len(order), row[0]))
+    return pd.DataFrame(rows, columns=["group", "miou", "classes"])
+
+
+def taken_for(confusions: pd.DataFrame, class_id: int, limit: int = 8) -> pd.DataFrame:
+    """Which other classes the pixels of a class are given.
+
+    Returns:
+        Columns class_id, pixels, share (of the class's labelled pixels), largest first.
+    """
+    rows = confusions[confusions["truth"] == class_id]
+    return _largest(rows, "predicted", class_id, limit)
+
+
+def taken_as(confusions: pd.DataFrame, class_id: int, limit: int = 8) -> pd.DataFrame:
+    """Which other classes' pixels are given this class.
+
+    Returns:
+        Columns class_id, pixels, share (of all pixels given this class), largest first.
+    """
+    rows = confusions[confusions["predicted"] == class_id]
+    return _largest(rows, "truth", class_id, limit)
+
+
+def _largest(rows: pd.DataFrame, column: str, class_id: int, limit: int) -> pd.DataFrame:
+    total = max(1, int(rows["pixels"].sum()))
+    others = rows[rows[column] != class_id].nlargest(limit, "pixels")
+    return pd.DataFrame(
+        {
+            "class_id": others[column].to_numpy(dtype=np.int64),
+            "pixels": others["pixels"].to_numpy(dtype=np.int64),
+            "share": others["pixels"].to_numpy(dtype=np.float64) / total,
+        }
+    )
+
+
+def image_scores(per_image_class: pd.DataFrame) -> pd.DataFrame:
+    """One row per image: how well it is segmented.
+
+    Returns:
+        Columns image_id, miou (mean over the classes in its truth), accuracy (pixels), classes
+        (number in its truth).
+    """
+    rows = per_image_class[per_image_class["truth_pixels"] > 0]
+    rows = rows.assign(iou=rows["intersection"] / rows["union"])
+    groups = rows.groupby("image_id", sort=True)
+    sums = groups[["intersection", "truth_pixels"]].sum()
+    return pd.DataFrame(
+        {
+            "miou": groups["iou"].mean(),
+            "accuracy": sums["intersection"] / sums["truth_pixels"],
+            "classes": groups.size(),
+        }
+    ).reset_index()
+
+
+def class_in_images(per_image_class: pd.DataFrame, class_id: int) -> pd.DataFrame:
+    """One row per image where truth or prediction has the class: image_id, iou, pixels."""
+    rows = per_image_class[per_image_class["class_id"] == class_id]
+    return pd.DataFrame(
+        {
+            "image_id": rows["image_id"],
+            "iou": rows["intersection"] / rows["union"].clip(lower=1),
+            "truth_pixels": rows["truth_pixels"],
+            "predicted_pixels": rows["predicted_pixels"],
+        }
+    ).reset_index(drop=True)
+
+
+def rank_images(
+    kept: Sequence[str],
+    per_image_class: pd.DataFrame | None,
+    *,
+    class_id: int | None = None,
+    order: str = WORST_FIRST,
+) -> pd.DataFrame:
+    """The pictures that were kept, with a score, in the order asked for.
+
+    Args:
+        kept: Ids of the pictures.
+        per_image_class: Counts; without them all scores are NaN.
+        class_id: Only pictures with this class in truth or prediction, scored by its IoU.
+        order: One of ``ORDERS``.
+
+    Returns:
+        Columns image_id, score (0..1 or NaN).
+    """
+    table = pd.DataFrame({"image_id": pd.Series(list(kept), dtype=object)})
+    if per_image_class is None:
+        scores = pd.DataFrame({"image_id": pd.Series([], dtype=object), "score": []})
+    elif class_id is None:
+        scores = image_scores(per_image_class).rename(columns={"miou": "score"})
+    else:
+        scores = class_in_images(per_image_class, class_id).rename(columns={"iou": "score"})
+    scores = scores.assign(image_id=scores["image_id"].astype(object))[["image_id", "score"]]
+    table = table.merge(scores, on="image_id", how="left" if class_id is None else "inner")
+    if order == BY_NAME:
+        return table.sort_values("image_id", ignore_index=True)
+    ascending = order != BEST_FIRST
+    return table.sort_values(["score", "image_id"], ascending=[ascending, True], ignore_index=True)
+
+
+def classes_in_view(
+    truth: npt.NDArray[np.int64], prediction: npt.NDArray[np.int64], table: pd.DataFrame
+) -> pd.DataFrame:
+    """The classes of one picture, largest first.
+
+    Args:
+        truth: (H, W) train ids, negative = ignored.
+        prediction: (H, W) train ids; pixels where the truth is ignored do not count.
+        table: Vocabulary, row = class id.
+
+    Returns:
+        Columns class_id, name, color, truth_pixels, predicted_pixels, iou (in this picture).
+    """
+    count = len(table)
+    known = (truth >= 0) & (truth < count) & (prediction >= 0) & (prediction < count)
+    wanted, given = truth[known], prediction[known]
+    in_truth = np.bincount(wanted, minlength=count)
+    in_prediction = np.bincount(given, minlength=count)
+    both = np.bincount(wanted[wanted == given], minlength=count)
+    ids = np.flatnonzero(in_truth + in_prediction)
+    union = in_truth[ids] + in_prediction[ids] - both[ids]
+    view = pd.DataFrame(
+        {
+            "class_id": ids,
+            "name": table["name"].to_numpy()[ids],
+            "color": table["color"].to_numpy()[ids],
+            "truth_pixels": in_truth[ids],
+            "predicted_pixels": in_prediction[ids],
+            "iou": both[ids] / union,
+        }
+    )
+    area = view["truth_pixels"] + view["predicted_pixels"]
+    return view.loc[area.sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
+
+
+def nearest_classes(points: npt.NDArray[np.float32], class_id: int) -> pd.DataFrame:
+    """All other classes by distance to one class.
+
+    Args:
+        points: (C, D) rows of unit length.
+        class_id: The class to start from.
+
+    Returns:
+        Columns class_id, distance (Euclidean between unit vectors, 0..2), rank (1 = nearest).
+    """
+    distance = np.linalg.norm(points - points[class_id], axis=1)
+    order = np.argsort(distance, kind="stable")
+    order = order[order != class_id]
+    return pd.DataFrame(
+        {
+            "class_id": order.astype(np.int64),
+            "distance": distance[order].astype(np.float64),
+            "rank": np.arange(1, len(order) + 1),
+        }
+    )
+
+
+def map_points(
+    projection: pd.DataFrame, table: pd.DataFrame, layout: str, step: int | None = None
+) -> pd.DataFrame:
+    """Coordinates of one layout at one step, joined with the class table.
+
+    Args:
+        projection: ``embeddings/projection.parquet``.
+        table: Class rows to colour by.
+        layout: "umap2", "umap3", "pca2" or "pca3".
+        step: Training step; None for the last.
+
+    Returns:
+        The table's rows that have a point, with x, y and, in three dimensions, z.
+    """
+    last = int(projection["step"].max()) if step is None else step
+    rows = projection[projection["step"] == last]
+    prefix = layout if layout.startswith("umap") else "pca"
+    axes = "xyz" if layout.endswith("3") else "xy"
+    columns = {f"{prefix}_{axis}": axis for axis in axes}
+    points = rows[["class_id", *columns]].rename(columns=columns)
+    return table.merge(points, on="class_id", how="inner").dropna(subset=list(axes))

@@ -1,0 +1,30 @@
+"""Entry point of the app: ``streamlit run app/main.py -- --runs DIR``."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+import streamlit as st
+
+# Streamlit puts only this folder on the path; the pages import `app` and `workbench`.
+_REPOSITORY = str(Path(__file__).resolve().parents[1])
+# A file of ours: Streamlit would fetch a named icon from another host.
+_ICON = str(Path(__file__).with_name("favicon.svg"))
+if _REPOSITORY not in sys.path:
+    sys.path.insert(0, _REPOSITORY)
+
+from app import shell  # noqa: E402
+
+st.set_page_config(page_title="Workbench", page_icon=_ICON, layout="wide")
+
+page = st.navigation(
+    [
+        st.Page("views/overview.py", title="Overview", icon=":material/monitoring:", default=True),
+        st.Page("views/predictions.py", title="Predictions", icon=":material/image_search:"),
+        st.Page("views/classes.py", title="Classes", icon=":material/table_rows:"),
+        st.Page("views/class_map.py", title="Class map", icon=":material/scatter_plot:"),
+    ]
+)
+shell.open_run()
+page.run()

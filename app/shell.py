@@ -1,0 +1,254 @@
+"""What all pages share: the run that is open, notes on what is missing, safe text."""
+
+from __future__ import annotations
+
+import argparse
+import html
+import os
+import re
+import shlex
+import sys
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import pandas as pd
+import plotly.graph_objects as go
+import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
+
+from app import data, state
+from workbench.runs import RunInfo
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+_CONTEXT = "workbench_context"
+_STYLE = """
+[data-testid="stMainBlockContainer"] { padding: 2.6rem 2.5rem 3rem; }
+[data-testid="stMainBlockContainer"] h1 { padding-top: 0; }
+[class*="st-key-flow"] [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
+[class*="st-key-flow"] [data-testid="stColumn"] { min-width: var(--least, 8.5rem); }
+[class*="st-key-flow_filters"] { --least: 13.5rem; }
+@media (max-width: 1180px) {
+  [class*="st-key-stack"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"]
+    { flex-wrap: wrap; }
+  [class*="st-key-stack"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"]
+    > [data-testid="stColumn"] { min-width: 100%; }
+}
+"""
+_BADGES = {
+    "done": ("done", "green"),
+    "running": ("training", "blue"),
+    "interrupted": ("interrupted", "orange"),
+    "failed": ("failed", "red"),
+    "unknown": ("no status", "gray"),
+}
+
+
+@dataclass(frozen=True)
+class Context:
+    """The run that the pages show.
+
+    Attributes:
+        path: Its folder.
+        name: Its name.
+        split: The evaluated split in view; None before the first evaluation.
+    """
+
+    path: str
+    name: str
+    split: str | None
+
+    def command(self, verb: str) -> str:
+        """The shell command that makes something for this run."""
+        return f"workbench {verb} {shlex.quote(_short(self.path))}"
+
+
+def runs_folder(argv: Sequence[str]) -> Path:
+    """Where the runs are: ``--runs DIR``, else ``runs`` here, else the repository's own."""
+    parser = argparse.ArgumentParser(add_help=False, allow_abbrev=False)
+    parser.add_argument("--runs", type=Path)
+    given, _ = parser.parse_known_args(list(argv))
+    if given.runs is not None:
+        return Path(given.runs)
+    here = Path.cwd() / "runs"
+    return here if here.is_dir() else REPOSITORY / "runs"
+
+
+def open_run() -> None:
+    """Draws the run picker in the sidebar and remembers the choice for the page."""
+    st.html(f"<style>{_STYLE}</style>")
+    folder = runs_folder(sys.argv[1:])
+    found = data.runs(folder)
+    if not found:
+        _explain_no_runs(folder)
+        st.stop()
+    names = [run.name for run in found]
+    wanted = st.query_params.get("run")
+    state.seed("run", names, names[0], str)
+    with st.sidebar:
+        name = st.selectbox("Run", names, key=state.widget_key("run"))
+        info = found[names.index(name)]
+        splits = data.splits(str(info.path))
+        split = splits[0] if splits else None
+        if len(splits) > 1:
+            state.seed("split", splits, splits[0], str)
+            split = st.selectbox("Evaluated on", splits, key=state.widget_key("split"))
+            state.publish("split", split)
+        _describe(info)
+    if wanted is not None and wanted not in names:
+        st.warning(f"There is no run {plain(wanted)} here; this is {plain(name)}.")
+    state.publish("run", name)
+    st.session_state[_CONTEXT] = Context(str(info.path), name, split)
+
+
+def all_runs() -> list[RunInfo]:
+    """All runs in the folder, in the order of the picker."""
+    return data.runs(runs_folder(sys.argv[1:]))
+
+
+def context() -> Context:
+    """The run that ``open_run`` opened."""
+    found: Context = st.session_state[_CONTEXT]
+    return found
+
+
+def _describe(info: RunInfo) -> None:
+    label, color = _BADGES.get(info.status, (info.status, "gray"))
+    parts = [f":{color}-badge[{plain(label)}]"]
+    if info.dataset:
+        parts.append(plain(info.dataset))
+    if info.classes:
+        parts.append(f"{info.classes:,} classes")
+    st.markdown(" · ".join(parts), width="stretch")
+
+
+def _explain_no_runs(folder: Path) -> None:
+    st.title("No runs yet")
+    st.info(f"There is no run in {plain(_short(str(folder)))}. Train one, or give another folder.")
+    st.code(
+        "workbench train --preset smoke --run runs/first\nstreamlit run app/main.py -- --runs DIR",
+        language="bash",
+    )
+
+
+def dark() -> bool:
+    """Whether the page is dark; light where the browser has not told."""
+    return bool(st.context.theme.type == "dark")
+
+
+def explain_missing(what: str, command: str | None) -> None:
+    """Says kindly that something is not there yet, and what makes it."""
+    st.info(what, icon=":material/info:")
+    if command is not None:
+        st.code(command, language="bash")
+
+
+def need_evaluation(run: Context) -> tuple[str, pd.DataFrame]:
+    """The split in view and its class table; explains and stops where there is none."""
+    table = None if run.split is None else data.per_class(run.path, run.split)
+    if run.split is None or table is None:
+        explain_missing(
+            "This run has not been evaluated yet, so there is nothing to show here. "
+            "Evaluate it, then come back:",
+            run.command("evaluate"),
+        )
+        st.stop()
+    return run.split, table
+
+
+def flow(name: str, widths: Sequence[float]) -> Sequence[DeltaGenerator]:
+    """Columns of one row that move to the next line where they would get too narrow.
+
+    Args:
+        name: Unique on the page; filters need more room: begin it with "filters".
+        widths: Relative widths.
+    """
+    with st.container(key=f"flow_{name}"):
+        return st.columns(list(widths), gap="small", vertical_alignment="bottom")
+
+
+def stack(name: str, widths: Sequence[float]) -> Sequence[DeltaGenerator]:
+    """Columns that stand below one another on a window narrower than 1180 pixels."""
+    with st.container(key=f"stack_{name}"):
+        return st.columns(list(widths), gap="medium")
+
+
+def plain(text: object) -> str:
+    """Text for Markdown: every sign that Markdown or Streamlit would act on is escaped."""
+    one_line = " ".join(str(text).split())
+    return re.sub(r"([\\`*_{}\[\]()#+\-.!|~<>$:&\"'^=@])", r"\\\1", one_line)
+
+
+def chip(name: object, color: object) -> str:
+    """A class as HTML: its colour and its name, both escaped."""
+    style = (
+        "display:inline-block;width:.72em;height:.72em;border-radius:.2em;margin-right:.4em;"
+        f"box-shadow:0 0 0 1px rgba(128,134,145,.6);background:{html.escape(str(color))}"
+    )
+    return f'<span style="{style}"></span>{html.escape(str(name))}'
+
+
+def show_plot(
+    figure: go.Figure,
+    key: str,
+    *,
+    on_select: Callable[[], None] | None = None,
+    modes: Iterable[str] = ("points",),
+    toolbar: bool = False,
+) -> Mapping[str, Any]:
+    """Draws a figure at full width in the page's theme.
+
+    Args:
+        figure: What to draw.
+        key: Stable identity of the chart; its selection lives under it.
+        on_select: Called when a selection was made; None leaves the chart deaf.
+        modes: "points", "box", "lasso": how one can select.
+        toolbar: Whether plotly's own buttons show on hovering.
+
+    Returns:
+        The selection event, empty without ``on_select``.
+    """
+    config: dict[str, Any] = {
+        "displaylogo": False,
+        "displayModeBar": "hover" if toolbar else False,
+        "scrollZoom": toolbar,
+    }
+    config["modeBarButtonsToRemove"] = ["toImage", "resetScale2d", "zoomIn2d", "zoomOut2d"]
+    if on_select is None:
+        st.plotly_chart(figure, key=key, width="stretch", config=config)
+        return {}
+    selection: Any = tuple(modes)
+    event: Any = st.plotly_chart(
+        figure,
+        key=key,
+        width="stretch",
+        config=config,
+        on_select=on_select,
+        selection_mode=selection,
+    )
+    return event if isinstance(event, Mapping) else {}
+
+
+def number(value: object, digits: int = 3) -> str:
+    """A share as text; a dash where it is not defined."""
+    if isinstance(value, (int, float)) and value == value:
+        return f"{value:.{digits}f}"
+    return "–"
+
+
+def duration(seconds: object) -> str:
+    """Seconds in words: "1 h 12 min"; "" where not known."""
+    if not isinstance(seconds, (int, float)) or not 0 <= seconds < 1e9:
+        return ""
+    minutes = round(seconds / 60)
+    if minutes < 1:
+        return f"{round(seconds)} s"
+    return f"{minutes // 60} h {minutes % 60} min" if minutes >= 60 else f"{minutes} min"
+
+
+def _short(path: str) -> str:
+    """A path as one would type it: relative where it lies below the current folder."""
+    relative = os.path.relpath(path)
+    return path if relative.startswith("..") else relative

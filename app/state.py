@@ -1,0 +1,58 @@
+"""What the user chose: held in the session, mirrored in the URL so that it can be shared.
+
+A page link drops the query string; the session remembers. A changed URL (a pasted link,
+the browser's back button) wins over the session.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection
+from typing import TypeVar
+
+import streamlit as st
+
+T = TypeVar("T")
+
+
+def widget_key(name: str) -> str:
+    """Session key of the widget that holds a choice."""
+    return f"choice_{name}"
+
+
+def seed(name: str, options: Collection[T], default: T, parse: Callable[[str], T]) -> None:
+    """Sets a widget's value before it is drawn.
+
+    Args:
+        name: Of the choice, and of the URL parameter.
+        options: Allowed values.
+        default: The value when nothing allowed was chosen.
+        parse: Turns the URL's text into a value; a ValueError counts as not allowed.
+    """
+    key = widget_key(name)
+    in_url = st.query_params.get(name)
+    if in_url is not None and in_url != st.session_state.get(f"url_{name}"):
+        try:
+            st.session_state[key] = parse(in_url)
+        except ValueError:
+            st.session_state[key] = default
+    elif key not in st.session_state:
+        st.session_state[key] = st.session_state.get(f"last_{name}", default)
+    if st.session_state[key] not in options:
+        st.session_state[key] = default
+
+
+def publish(name: str, value: object) -> None:
+    """Keeps a choice for the other pages and writes it into the URL; None takes it out."""
+    st.session_state[f"last_{name}"] = value
+    text = None if value is None else str(value)
+    st.session_state[f"url_{name}"] = text
+    if text is None:
+        if name in st.query_params:
+            del st.query_params[name]
+    elif st.query_params.get(name) != text:
+        st.query_params[name] = text
+
+
+def choose(name: str, value: object) -> None:
+    """Makes a choice from a callback, as if the user had used the widget."""
+    st.session_state[widget_key(name)] = value

@@ -1,0 +1,148 @@
+"""Fixtures that every test may use: places, the command line, a browser, fewer threads."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+# Before torch and numba are imported. One thread adds up in the same order on every machine,
+# and tests are too small to gain from more. The hub is closed: no test may need a download.
+os.environ["OMP_NUM_THREADS"] = "1"
+os.environ["NUMBA_NUM_THREADS"] = "1"
+os.environ["HF_HUB_OFFLINE"] = "1"
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser
+
+REPOSITORY = Path(__file__).resolve().parents[1]
+
+Cli = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def pytest_addoption(parser: pytest.Parser) -> None:
+    parser.addoption(
+        "--screenshots",
+        metavar="DIR",
+        default=None,
+        help="keep the browser tests' screenshots here (default: a temporary folder)",
+    )
+
+
+@pytest.fixture(scope="session", autouse=True)
+def one_torch_thread() -> None:
+    import torch
+
+    torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def repository() -> Path:
+    """Root of the checkout."""
+    return REPOSITORY
+
+
+@pytest.fixture(scope="session")
+def realdata() -> Path:
+    """Real files in the official layouts; they lie beside the checkout and are never committed."""
+    root = REPOSITORY.parent / "shared" / "realdata"
+    if not root.is_dir():
+        pytest.skip("no real data: ../shared/realdata is not there")
+    return root
+
+
+@pytest.fixture(scope="session")
+def chromium() -> str:
+    """Path of the system's Chromium."""
+    for name in ("chromium", "chromium-browser", "google-chrome"):
+        if path := shutil.which(name):
+            return path
+    pytest.skip("no Chromium found: run `make browser`")
+
+
+@pytest.fixture(scope="session")
+def browser(chromium: str) -> Iterator[Browser]:
+    """A headless Chromium that talks to this machine only."""
+    from playwright.sync_api import sync_playwright
+
+    with sync_playwright() as playwright:
+        instance = playwright.chromium.launch(
+            executable_path=chromium,
+            args=[
+                "--no-sandbox",  # CI runs as root, where Chromium's sandbox refuses to start
+                "--disable-gpu",
+                "--disable-quic",
+                "--no-first-run",
+                "--disable-background-networking",
+                "--disable-component-update",
+                "--disable-sync",
+            ],
+        )
+        yield instance
+        instance.close()
+
+
+@pytest.fixture(scope="session")
+def screenshots(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder for screenshots: `--screenshots DIR`, else a temporary one."""
+    chosen = request.config.getoption("--screenshots")
+    if chosen is None:
+        return tmp_path_factory.mktemp("screenshots")
+    folder = Path(str(chosen))
+    folder.mkdir(parents=True, exist_ok=True)
+    return folder
+
+
+@pytest.fixture(scope="session")
+def cli() -> Cli:
+    """Runs the command line in this process: `cli("evaluate", run, "--json")`.
+
+    Returns a CompletedProcess with returncode, stdout and stderr, as `cli_subprocess` does.
+    """
+
+    def run(*arguments: object) -> subprocess.CompletedProcess[str]:
+        from workbench.__main__ import main
+
+        command = [str(argument) for argument in arguments]
+        out, err = io.StringIO(), io.StringIO()
+        with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
+            try:
+                code: object = main(command)
+            except SystemExit as stop:
+                code = stop.code
+        if isinstance(code, str):  # sys.exit("message") prints it and exits with 1
+            err.write(code + "\n")
+            code = 1
+        returncode = code if isinstance(code, int) else 0
+        return subprocess.CompletedProcess(command, returncode, out.getvalue(), err.getvalue())
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def cli_subprocess() -> Cli:
+    """Runs `python -m workbench` as a user would; `cwd=` and `timeout=` as in subprocess.run."""
+
+    def run(
+        *arguments: object, cwd: Path | None = None, timeout: float = 240.0
+    ) -> subprocess.CompletedProcess[str]:
+        command = [sys.executable, "-m", "workbench", *(str(argument) for argument in arguments)]
+        return subprocess.run(
+            command,
+            cwd=cwd,
+            timeout=timeout,
+            stdin=subprocess.DEVNULL,
+            capture_output=True,
+            text=True,
+            check=False,
+        )
+
+    return run

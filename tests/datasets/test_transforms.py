@@ -1,0 +1,141 @@
+from __future__ import annotations
+
+import pickle
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+from torch import Tensor
+
+from workbench.constants import IGNORE_INDEX
+from workbench.datasets.transforms import eval_transform, train_transform
+from workbench.errors import ConfigError
+
+FILL = (11, 22, 33)
+
+
+def coded(height: int, width: int) -> tuple[Tensor, Tensor]:
+    """An image that tells which mask pixel each of its pixels belongs to."""
+    mask = torch.arange(height * width).reshape(height, width)  # ids far above 255
+    image = torch.stack([mask % 256, mask // 256 % 256, mask // 65536]).to(torch.uint8)
+    return image, mask
+
+
+def decoded(image: Tensor) -> Tensor:
+    red, green, blue = image.long()
+    return red + 256 * green + 65536 * blue
+
+
+@pytest.mark.parametrize("size", [(90, 120), (40, 40), (30, 70), (70, 30), (12, 9)])
+def test_crop_pad_and_flip_keep_image_and_mask_together(size: tuple[int, int]) -> None:
+    image, mask = coded(*size)
+    transform = train_transform(40, scale=(1, 1), fill=FILL)
+    for seed in range(20):
+        torch.manual_seed(seed)
+        cropped, labels = transform(image, mask)
+        assert (cropped.shape, labels.shape) == ((3, 40, 40), (40, 40))
+        assert (cropped.dtype, labels.dtype) == (torch.uint8, torch.int64)
+        assert type(cropped) is Tensor
+        assert type(labels) is Tensor
+        inside = labels != IGNORE_INDEX
+        assert int(inside.sum()) == min(40, size[0]) * min(40, size[1])
+        assert (decoded(cropped)[inside] == labels[inside]).all()
+        padding = cropped[:, ~inside]
+        assert padding.unique(dim=1).tolist() in ([], [[value] for value in FILL], [[], [], []])
+
+
+def test_every_position_and_both_orientations_occur() -> None:
+    image, mask = coded(6, 6)
+    transform = train_transform(5, scale=(1, 1))
+    torch.manual_seed(0)
+    corners = {tuple(transform(image, mask)[1][0, [0, -1]].tolist()) for _ in range(200)}
+    plain = {(row * 6 + column, row * 6 + column + 4) for row in (0, 1) for column in (0, 1)}
+    assert corners == plain | {(right, left) for left, right in plain}
+
+
+def test_without_flip_columns_keep_their_order() -> None:
+    image, mask = coded(20, 20)
+    transform = train_transform(8, scale=(1, 1), flip=False)
+    assert all((transform(image, mask)[1].diff(dim=1) == 1).all() for _ in range(20))
+
+
+def test_scaled_masks_hold_no_new_ids_and_follow_the_image() -> None:
+    mask = torch.tensor([[0, 1283], [700, 300]]).repeat_interleave(40, 0).repeat_interleave(40, 1)
+    values = {0: 0, 1283: 255, 700: 100, 300: 180}
+    image = torch.zeros(3, 80, 80, dtype=torch.uint8)
+    for label, value in values.items():
+        image[:, mask == label] = value
+    transform = train_transform(64, scale=(0.5, 2.0), fill=(0, 0, 0))
+    for seed in range(30):
+        torch.manual_seed(seed)
+        scaled, labels = transform(image, mask)
+        assert set(labels.unique().tolist()) <= {*values, IGNORE_INDEX}
+        wanted = torch.zeros(64, 64)
+        for label, value in values.items():
+            wanted[labels == label] = value
+        inside = labels != IGNORE_INDEX
+        # Only at the edges between two areas may interpolation differ.
+        differs = (scaled[0].float() - wanted).abs() > 2
+        assert differs[inside].float().mean() < 0.1
+
+
+@pytest.mark.parametrize("target", [17, 33, 64, 100])
+def test_shrunken_masks_are_aligned_like_pillow_nearest(target: int) -> None:
+    mask = torch.randint(0, 1284, (101, 75), generator=torch.Generator().manual_seed(0))
+    image = torch.zeros(3, 101, 75, dtype=torch.uint8)
+    small, labels = eval_transform(long_side=target)(image, mask)
+    width = round(75 * target / 101)
+    oracle = Image.fromarray(mask.numpy().astype(np.int32)).resize(
+        (width, target), Image.Resampling.NEAREST
+    )
+    assert (labels.numpy() == np.asarray(oracle)).all()
+    assert small.shape == (3, target, width)
+
+
+def test_evaluation_changes_nothing_below_the_limit() -> None:
+    image, mask = coded(30, 50)
+    for transform in (eval_transform(), eval_transform(long_side=50)):
+        same, labels = transform(image, mask)
+        assert torch.equal(same, image)
+        assert torch.equal(labels, mask)
+
+
+def test_randomness_is_torchs_global_generator() -> None:
+    image, mask = coded(90, 90)
+    transform = pickle.loads(pickle.dumps(train_transform(32, color_jitter=0.5)))
+    torch.manual_seed(5)
+    first = [transform(image, mask) for _ in range(5)]
+    np.random.seed(1)
+    torch.manual_seed(5)
+    again = [transform(image, mask) for _ in range(5)]
+    assert all(
+        torch.equal(a[0], b[0]) and torch.equal(a[1], b[1])
+        for a, b in zip(first, again, strict=True)
+    )
+    assert not torch.equal(first[0][1], first[1][1])
+
+
+def test_jitter_changes_colours_only() -> None:
+    image, mask = coded(16, 16)
+    changed, labels = train_transform(16, (1, 1), flip=False, color_jitter=0.5)(image, mask)
+    assert torch.equal(labels, mask)
+    assert not torch.equal(changed, image)
+    assert changed.dtype == torch.uint8
+
+
+@pytest.mark.parametrize(
+    ("settings", "name"),
+    [
+        ({"crop": 0}, "crop"),
+        ({"crop": 8, "scale": (0.0, 1.0)}, "scale"),
+        ({"crop": 8, "scale": (2.0, 1.0)}, "scale"),
+        ({"crop": 8, "color_jitter": 2.0}, "color_jitter"),
+    ],
+)
+def test_settings_out_of_range_are_named(settings: dict[str, Any], name: str) -> None:
+    with pytest.raises(ConfigError, match=name):
+        train_transform(**settings)
+    with pytest.raises(ConfigError, match="long_side"):
+        eval_transform(0)

@@ -1,0 +1,120 @@
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import numpy as np
+import pandas as pd
+import pytest
+
+from workbench.evaluation.projection import pca, project_steps, project_table
+from workbench.runs import PROJECTION_COLUMNS
+
+CLUSTERS, EACH = 6, 50
+UMAP2, UMAP3 = ["umap2_x", "umap2_y"], ["umap3_x", "umap3_y", "umap3_z"]
+
+
+@pytest.fixture(scope="module")
+def table() -> np.ndarray:
+    """300 classes in 6 bunches of directions, 12 dimensions."""
+    rng = np.random.default_rng(0)
+    centres = np.repeat(rng.normal(size=(CLUSTERS, 12)), EACH, axis=0)
+    return (centres + 0.2 * rng.normal(size=centres.shape)).astype(np.float32)
+
+
+@pytest.fixture(scope="module")
+def projection(table: np.ndarray) -> pd.DataFrame:
+    return project_table(table, step=500)
+
+
+def spread(points: np.ndarray) -> float:
+    """Mean distance within the bunches, over the mean distance of all."""
+    distances = np.linalg.norm(points[:, None] - points[None], axis=-1)
+    bunch = np.repeat(np.arange(CLUSTERS), EACH)
+    return float(distances[bunch[:, None] == bunch[None]].mean() / distances.mean())
+
+
+def test_columns_and_ids(projection: pd.DataFrame) -> None:
+    assert tuple(projection.columns) == PROJECTION_COLUMNS
+    assert projection["class_id"].tolist() == list(range(300))
+    assert set(projection["step"]) == {500}
+    assert np.isfinite(projection.to_numpy()).all()
+
+
+@pytest.mark.parametrize("names", [UMAP2, UMAP3, ["pca_x", "pca_y", "pca_z"]])
+def test_similar_classes_lie_together(projection: pd.DataFrame, names: list[str]) -> None:
+    assert spread(projection[names].to_numpy()) < 0.5
+
+
+def test_the_length_of_the_vectors_does_not_matter_to_umap(
+    table: np.ndarray, projection: pd.DataFrame
+) -> None:
+    # Powers of two scale without rounding, so the directions are the same to the last bit.
+    scaled = project_table(4 * table, step=500)
+    np.testing.assert_allclose(scaled["pca_x"], 4 * projection["pca_x"])
+    assert spread(scaled[UMAP2].to_numpy()) < 0.5
+
+
+def test_the_same_seed_gives_the_same_map(table: np.ndarray, projection: pd.DataFrame) -> None:
+    pd.testing.assert_frame_equal(project_table(table, step=500), projection)
+    assert not project_table(table, step=500, seed=1)[UMAP2].equals(projection[UMAP2])
+
+
+def test_steps_stay_comparable(table: np.ndarray, projection: pd.DataFrame) -> None:
+    rng = np.random.default_rng(1)
+    earlier = table + 0.05 * rng.normal(size=table.shape)
+    both = project_steps({500: table, 100: earlier})
+    assert both["step"].tolist() == [100] * 300 + [500] * 300
+    last = both[both["step"] == 500].reset_index(drop=True)
+    pd.testing.assert_frame_equal(last, projection)
+    first = both[both["step"] == 100]
+    for names in (UMAP2, UMAP3):
+        a, b = first[names].to_numpy(), last[names].to_numpy()
+        moved = np.linalg.norm(a - b, axis=1).mean()
+        apart = np.linalg.norm(b - b.mean(axis=0), axis=1).mean()
+        assert moved < 0.6 * apart
+
+
+@pytest.mark.parametrize(("classes", "width"), [(1, 4), (2, 1), (4, 12), (5, 2), (7, 12), (40, 1)])
+def test_few_classes_and_dimensions(classes: int, width: int) -> None:
+    table = np.random.default_rng(0).normal(size=(classes, width))
+    found = project_table(table)
+    assert len(found) == classes
+    assert np.isfinite(found.to_numpy()).all()
+    if classes < 5:
+        np.testing.assert_array_equal(found[UMAP2], found[["pca_x", "pca_y"]])
+
+
+def test_a_table_without_differences() -> None:
+    assert np.isfinite(project_table(np.ones((20, 4))).to_numpy()).all()
+
+
+def test_pca_equals_scikit_learn_up_to_sign(table: np.ndarray) -> None:
+    from sklearn.decomposition import PCA
+
+    expected = PCA(3, svd_solver="full").fit_transform(table.astype(np.float64))
+    found = pca(table, 3)
+    for axis in range(3):
+        sign = np.sign(found[:, axis] @ expected[:, axis])
+        np.testing.assert_allclose(found[:, axis], sign * expected[:, axis], atol=1e-9)
+        assert found[np.abs(found[:, axis]).argmax(), axis] > 0
+    np.testing.assert_allclose(pca(-table, 3), pca(-table.copy(), 3))
+
+
+@pytest.mark.parametrize(
+    "table", [np.zeros((0, 3)), np.zeros(3), np.zeros((3, 0)), np.full((9, 3), np.nan)]
+)
+def test_what_is_no_table_is_refused(table: np.ndarray) -> None:
+    with pytest.raises(ValueError, match="class table"):
+        project_table(table)
+
+
+def test_importing_is_light() -> None:
+    script = (
+        "import sys, workbench.evaluation;"
+        "print([name for name in ('umap', 'numba', 'torchvision', 'timm') if name in sys.modules])"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"

@@ -1,0 +1,301 @@
+"""The command line: one thin function per command.
+
+Results go to standard output (machine-readable with ``--json``), progress and errors to
+standard error. An error is one line and exit code 2; ``--debug`` shows the traceback.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import Any, NoReturn, TypeAlias
+
+from workbench import __version__, config, presets
+from workbench.errors import ConfigError, RunError, WorkbenchError
+
+Handler = Callable[[argparse.Namespace], dict[str, Any]]
+Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+
+
+class _Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs a command.
+
+    Args:
+        arguments: As typed after ``workbench``; the process's own if None.
+
+    Returns:
+        Exit code: 0, or 2 after an error the user can mend, or 130 after Ctrl-C.
+    """
+    parser = _build_parser()
+    options, unknown = parser.parse_known_args(arguments)
+    try:
+        options.overrides = _overrides(unknown, allowed=options.takes_settings)
+        result = options.handler(options)
+    except WorkbenchError as error:
+        if options.debug:
+            raise
+        print(f"error: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("stopped", file=sys.stderr)
+        return 130
+    if options.json:
+        from workbench.runs import to_json
+
+        print(to_json(result))
+    else:
+        for key, value in result.items():
+            print(f"{key:>24}  {_readable(value)}")
+    return 0
+
+
+def _readable(value: object) -> str:
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    if isinstance(value, dict):
+        return ", ".join(f"{key} {_readable(item)}" for key, item in value.items())
+    return str(value)
+
+
+def _overrides(unknown: Sequence[str], *, allowed: bool) -> dict[str, str]:
+    """``--train.steps 500`` and ``--train.steps=500`` as {"train.steps": "500"}."""
+    overrides: dict[str, str] = {}
+    words = list(unknown)
+    while words:
+        word = words.pop(0)
+        name, equals, value = word.removeprefix("--").partition("=")
+        if not word.startswith("--") or "." not in name or not allowed:
+            raise ConfigError(f"unknown argument {word!r}; see workbench --help")
+        if not equals:
+            if not words or words[0].startswith("--"):
+                raise ConfigError(f"--{name}: a value is missing")
+            value = words.pop(0)
+        overrides[name] = value
+    return overrides
+
+
+def _build_parser() -> argparse.ArgumentParser:
+    parser = _Parser(
+        prog="workbench", description="Semantic segmentation for any number of classes."
+    )
+    parser.add_argument("--version", action="version", version=__version__)
+    commands = parser.add_subparsers(title="commands", required=True, metavar="COMMAND")
+    for add in (
+        _add_sample,
+        _add_prepare,
+        _add_train,
+        _add_evaluate,
+        _add_project,
+        _add_predict,
+        _add_pack,
+        _add_bench,
+    ):
+        add(commands)
+    return parser
+
+
+def _command(
+    commands: Commands,
+    name: str,
+    handler: Handler,
+    text: str,
+    *,
+    takes_settings: bool = False,
+    json_flag: bool = True,
+) -> argparse.ArgumentParser:
+    parser: argparse.ArgumentParser = commands.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=config.describe_settings() if takes_settings else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(handler=handler, takes_settings=takes_settings)
+    if json_flag:
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
+
+
+def _add_sample(commands: Commands) -> None:
+    parser = _command(commands, "sample", _sample, "write a small generated dataset")
+    parser.add_argument("dataset", help="shapeworld, or the layout of a real dataset")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--images", type=int, help="training images")
+    parser.add_argument("--val-images", type=int, help="validation images")
+    parser.add_argument("--size", type=int, help="side of an image in pixels")
+    parser.add_argument("--classes", type=int, help="number of classes")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _sample(options: argparse.Namespace) -> dict[str, Any]:
+    from workbench.datasets import write_sample
+
+    chosen = {
+        name: getattr(options, name)
+        for name in ("images", "val_images", "size", "classes", "seed")
+        if getattr(options, name) is not None
+    }
+    return write_sample(options.dataset, options.out, **chosen)
+
+
+def _add_prepare(commands: Commands) -> None:
+    parser = _command(commands, "prepare", _prepare, "build masks from annotations")
+    parser.add_argument("dataset", help="lvis-coco or shapeworld")
+    parser.add_argument("root", type=Path, help="folder of the dataset")
+    parser.add_argument("--out", type=Path, help="folder to write (default: ROOT/prepared)")
+    parser.add_argument("--workers", type=int, help="processes (default: all cores)")
+    parser.add_argument(
+        "--legacy-remap",
+        action="store_true",
+        help="reproduce the two mislabelled classes of the published masks",
+    )
+
+
+def _prepare(options: argparse.Namespace) -> dict[str, Any]:
+    from workbench.datasets import prepare
+
+    return prepare(
+        options.dataset,
+        options.root,
+        out=options.out,
+        workers=options.workers,
+        legacy_remap=options.legacy_remap,
+    )
+
+
+def _add_train(commands: Commands) -> None:
+    parser = _command(commands, "train", _train, "train a model", takes_settings=True)
+    parser.add_argument("--run", type=Path, required=True, help="folder of the run")
+    start = parser.add_mutually_exclusive_group()
+    start.add_argument("--preset", help=f"one of {', '.join(presets.PRESETS)}")
+    start.add_argument("--config", type=Path, help="YAML file to start from")
+    parser.add_argument("--resume", action="store_true", help="go on from the last checkpoint")
+
+
+def _train(options: argparse.Namespace) -> dict[str, Any]:
+    from workbench.runs import RunDirectory
+    from workbench.trainers import train
+
+    if options.config is not None:
+        base = config.load_yaml(options.config)
+    elif options.preset is not None:
+        base = presets.get_preset(options.preset)
+    elif options.resume and (options.run / "config.yaml").exists():
+        base = config.from_dict(RunDirectory.open(options.run).config())
+    elif options.resume:
+        raise RunError(f"{options.run}: nothing to resume; start it with --preset NAME")
+    else:
+        base = presets.get_preset("default")
+    run = train(config.from_overrides(base, options.overrides), options.run, resume=options.resume)
+    last = run.metrics().dropna(subset=["loss"]).iloc[-1]
+    return {"run": str(run.path), "step": int(last["step"]), "loss": float(last["loss"])}
+
+
+def _add_evaluate(commands: Commands) -> None:
+    parser = _command(commands, "evaluate", _evaluate, "score a run on a split")
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--split", help="default: the run's validation split")
+    parser.add_argument("--root", help="the dataset's folder, if it has moved")
+    parser.add_argument("--checkpoint", default="last", choices=("last", "best"))
+    parser.add_argument("--images", type=int, default=0, help="evaluate so many (default: all)")
+    parser.add_argument(
+        "--save", default="100", help="images kept with truth and prediction, or 'all'"
+    )
+
+
+def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
+    from workbench.evaluation.run import evaluate_run
+    from workbench.runs import RunDirectory
+
+    if options.save != "all" and not (options.save.isdigit() and int(options.save) > 0):
+        raise ConfigError(f"--save: a number of images above 0 or 'all', got {options.save!r}")
+    return evaluate_run(
+        RunDirectory.open(options.run),
+        split=options.split,
+        root=options.root,
+        checkpoint=options.checkpoint,
+        images=options.images,
+        save=0 if options.save == "all" else int(options.save),
+    )
+
+
+def _add_project(commands: Commands) -> None:
+    parser = _command(commands, "project", _project, "map the class embeddings (UMAP, PCA)")
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("--seed", type=int, default=0)
+
+
+def _project(options: argparse.Namespace) -> dict[str, Any]:
+    from workbench.evaluation.run import project_run
+    from workbench.runs import RunDirectory
+
+    return project_run(RunDirectory.open(options.run), seed=options.seed)
+
+
+def _add_predict(commands: Commands) -> None:
+    parser = _command(commands, "predict", _predict, "segment pictures into 16-bit PNG masks")
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("images", type=Path, nargs="+", help="picture files")
+    parser.add_argument("--out", type=Path, required=True, help="folder for the masks")
+    parser.add_argument("--checkpoint", default="last", choices=("last", "best"))
+
+
+def _predict(options: argparse.Namespace) -> dict[str, Any]:
+    from workbench.inference.files import predict_files
+    from workbench.runs import RunDirectory
+
+    run = RunDirectory.open(options.run)
+    return predict_files(run, options.images, options.out, checkpoint=options.checkpoint)
+
+
+def _add_pack(commands: Commands) -> None:
+    text = "copy a run without optimiser state, weights in half precision, for sharing"
+    parser = _command(commands, "pack", _pack, text)
+    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("out", type=Path, help="folder to write")
+    parser.add_argument("--checkpoint", default="last", choices=("last", "best"))
+    parser.add_argument("--replace", action="store_true", help="delete a run that is there")
+
+
+def _pack(options: argparse.Namespace) -> dict[str, Any]:
+    from workbench.runs import RunDirectory
+    from workbench.runs.pack import pack
+
+    return pack(
+        RunDirectory.open(options.run),
+        options.out,
+        checkpoint=options.checkpoint,
+        replace=options.replace,
+    )
+
+
+def _add_bench(commands: Commands) -> None:
+    parser = _command(commands, "bench", _bench, "measure what a training step costs")
+    parser.add_argument("what", choices=("memory",))
+    parser.add_argument("--classes", default="21,1284", help="class counts, comma separated")
+    parser.add_argument("--methods", default="dense,nearest,streaming")
+    parser.add_argument("--crop", type=int, default=256, help="side of the images in pixels")
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--network", default="deeplabv3plus")
+    parser.add_argument("--out", "--json-file", type=Path, dest="file", help=argparse.SUPPRESS)
+
+
+def _bench(options: argparse.Namespace) -> dict[str, Any]:
+    from workbench.benchmarks import memory
+
+    return memory.run(options)
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,69 @@
+"""The common look of all charts: transparent paper, light grid, no decoration."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, Final
+
+import plotly.graph_objects as go
+
+from workbench.colors import CATEGORIES
+
+GRID: Final = "rgba(128,134,145,0.22)"
+OUTLINE: Final = "rgba(128,134,145,0.55)"
+TEXT: Final = {False: "#2b3440", True: "#dfe4ea"}
+MUTED: Final = {False: "#5b6675", True: "#9aa5b3"}
+_FONT = "Source Sans, Source Sans Pro, Inter, Helvetica, Arial, sans-serif"
+
+
+def template(dark: bool = False) -> go.layout.Template:
+    """The common look: transparent paper, light grid, no decoration."""
+    axis = {
+        "gridcolor": GRID,
+        "linecolor": OUTLINE,
+        "zeroline": False,
+        "ticks": "outside",
+        "tickcolor": GRID,
+        "ticklen": 4,
+        "title": {"standoff": 8, "font": {"size": 13, "color": MUTED[dark]}},
+        "tickfont": {"size": 12, "color": MUTED[dark]},
+        "automargin": True,
+    }
+    layout = go.Layout(
+        font={"family": _FONT, "size": 13, "color": TEXT[dark]},
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        colorway=list(CATEGORIES),
+        margin={"l": 12, "r": 12, "t": 12, "b": 12},
+        xaxis=axis,
+        yaxis=axis,
+        hoverlabel={"font": {"family": _FONT, "size": 13}, "align": "left"},
+        legend={"font": {"size": 12}, "itemsizing": "constant", "bgcolor": "rgba(0,0,0,0)"},
+    )
+    return go.layout.Template(layout=layout)
+
+
+def figure(
+    *, height: int, dark: bool = False, layout: Mapping[str, Any] | None = None
+) -> go.Figure:
+    """An empty figure in the common look.
+
+    Args:
+        height: Pixels.
+        dark: Whether it will stand on dark paper.
+        layout: Further layout properties.
+    """
+    plot = go.Figure()
+    plot.update_layout(
+        template=template(dark),
+        height=height,
+        paper_bgcolor="rgba(0,0,0,0)",
+        plot_bgcolor="rgba(0,0,0,0)",
+        margin={"l": 8, "r": 8, "t": 16, "b": 8},
+        dragmode="pan",
+        modebar={"bgcolor": "rgba(0,0,0,0)", "color": OUTLINE, "activecolor": MUTED[dark]},
+    )
+    plot.update_layout(**dict(layout or {}))
+    plot.update_xaxes(gridcolor=GRID)
+    plot.update_yaxes(gridcolor=GRID)
+    return plot

@@ -1,0 +1,377 @@
+"""Charts: a table goes in, a plotly figure comes out.
+
+Used by the app and by the notebooks alike, so nothing here knows of widgets or Streamlit.
+Backgrounds are transparent and grid lines half-transparent grey, so that a figure sits on
+white and on dark paper; ``dark`` only chooses the colour of the text. Names come from
+datasets and are escaped: plotly would read them as HTML.
+"""
+
+from __future__ import annotations
+
+import html
+import itertools
+from collections.abc import Collection, Mapping, Sequence
+from typing import Any, Final
+
+import numpy as np
+import pandas as pd
+import plotly.graph_objects as go
+
+from workbench.chart_style import MUTED, OUTLINE, TEXT, figure, template
+from workbench.colors import (
+    CATEGORIES,
+    GROUPS,
+    IOU_RAMP,
+    ColorKey,
+    color_key,
+    sample_ramp,
+)
+
+__all__ = [
+    "class_map",
+    "curve",
+    "figure",
+    "group_bars",
+    "iou_against_images",
+    "iou_histogram",
+    "template",
+]
+
+ACCENT: Final = "#f2a33a"
+"""Colour of the one thing that is picked out."""
+
+_SVG_LIMIT = 6000  # points; beyond it WebGL draws faster, below it SVG also works without a GPU
+
+
+def smooth(values: pd.Series, span: int) -> pd.Series:
+    """Exponential moving average over about ``span`` rows, without a bias at the start."""
+    return values.ewm(span=max(1, span), adjust=True).mean()
+
+
+def curve(
+    metrics: pd.DataFrame,
+    column: str,
+    *,
+    label: str,
+    x: str = "step",
+    unit: str = "training steps",
+    height: int = 280,
+    dark: bool = False,
+) -> go.Figure:
+    """One quantity over training: each record thin, their moving average thick.
+
+    Args:
+        metrics: Records of a run, with columns ``x`` and ``column``; rows without are skipped.
+        column: What to draw.
+        label: Axis title of the quantity, with its unit.
+        x: Column of the horizontal axis.
+        unit: Its axis title.
+        height: Pixels.
+        dark: Whether it will stand on dark paper.
+    """
+    rows = metrics[[x, column]].dropna()
+    plot = figure(height=height, dark=dark, layout={"hovermode": "x unified", "showlegend": False})
+    color = CATEGORIES[0]
+    many = len(rows) > 40
+    plot.add_scatter(
+        x=rows[x],
+        y=rows[column],
+        mode="lines" if many else "lines+markers",
+        line={"color": color, "width": 1 if many else 2},
+        marker={"size": 6},
+        opacity=0.35 if many else 1.0,
+        hoverinfo="skip" if many else "all",
+        hovertemplate="" if many else "%{y:.4g}<extra></extra>",
+    )
+    if many:
+        plot.add_scatter(
+            x=rows[x],
+            y=smooth(rows[column], len(rows) // 25),
+            mode="lines",
+            line={"color": color, "width": 2.5},
+            hovertemplate="%{y:.4g}<extra></extra>",
+        )
+    plot.update_xaxes(title_text=unit, showgrid=False, rangemode="tozero", tickformat=",")
+    plot.update_yaxes(title_text=label, rangemode="tozero")
+    return plot
+
+
+def group_bars(groups: pd.DataFrame, *, height: int = 280, dark: bool = False) -> go.Figure:
+    """Mean IoU of each group of classes.
+
+    Args:
+        groups: Columns group, miou (0..1, NaN when the split has none), classes (scored).
+        height: Pixels.
+        dark: Whether it will stand on dark paper.
+    """
+    rows = groups.iloc[::-1]
+    names = [html.escape(str(group)) for group in rows["group"]]
+    others = iter(CATEGORIES)
+    colors = [GROUPS.get(str(group)) or next(others) for group in rows["group"]]
+    notes = [
+        f"{miou:.3f}  ·  {int(count):,} classes" if np.isfinite(miou) else "no class in this split"
+        for miou, count in zip(rows["miou"], rows["classes"], strict=True)
+    ]
+    plot = figure(height=height, dark=dark, layout={"showlegend": False, "bargap": 0.35})
+    plot.add_bar(
+        x=rows["miou"].fillna(0.0),
+        y=np.array(names, dtype=object),
+        orientation="h",
+        marker={"color": colors, "cornerradius": 3},
+        text=notes,
+        textposition="outside",
+        cliponaxis=False,
+        textfont={"color": TEXT[dark], "size": 13},
+        hoverinfo="skip",
+    )
+    top = float(rows["miou"].max()) if rows["miou"].notna().any() else 1.0
+    # Room at the right of the longest bar for its note.
+    plot.update_xaxes(
+        title_text="mean IoU",
+        range=[0, max(0.1, top * 1.6)],
+        tickvals=[tick / 10 for tick in range(11) if tick / 10 <= max(0.1, top + 0.05)][::2],
+    )
+    plot.update_yaxes(showgrid=False, ticks="", tickfont={"size": 13})
+    return plot
+
+
+def iou_histogram(per_class: pd.DataFrame, *, height: int = 280, dark: bool = False) -> go.Figure:
+    """How many classes reach which IoU; classes at exactly 0 have a bar of their own.
+
+    Args:
+        per_class: Column iou (0..1, NaN skipped).
+        height: Pixels.
+        dark: Whether it will stand on dark paper.
+    """
+    iou = per_class["iou"].dropna().to_numpy()
+    edges = np.linspace(0.0, 1.0, 21)
+    positive = np.histogram(iou[iou > 0], edges)[0]
+    middles = (edges[:-1] + edges[1:]) / 2
+    x = np.concatenate(([-0.05], middles))
+    counts = np.concatenate(([np.sum(iou == 0)], positive))
+    spans = ["exactly 0"] + [f"{a:.2f}–{b:.2f}" for a, b in itertools.pairwise(edges)]
+    plot = figure(height=height, dark=dark, layout={"showlegend": False, "bargap": 0.12})
+    plot.add_bar(
+        x=x,
+        y=counts,
+        marker={"color": sample_ramp(IOU_RAMP, np.clip(x, 0, 1)), "cornerradius": 2},
+        customdata=np.array(spans, dtype=object),
+        hovertemplate="IoU %{customdata}: %{y} classes<extra></extra>",
+    )
+    plot.update_xaxes(
+        title_text="IoU",
+        tickvals=[-0.05, 0.2, 0.4, 0.6, 0.8, 1.0],
+        ticktext=["0", "0.2", "0.4", "0.6", "0.8", "1"],
+        showgrid=False,
+    )
+    plot.update_yaxes(title_text="number of classes")
+    return plot
+
+
+def hover_texts(table: pd.DataFrame, key: ColorKey | None = None) -> list[str]:
+    """What a class says when the pointer rests on it, as escaped plotly HTML.
+
+    Args:
+        table: Columns name and, where known, class_id, group, iou, train_images.
+        key: The quantity shown in colour, named last if it is not among the above.
+    """
+    lines = [f"<b>{html.escape(str(name))}</b>" for name in table["name"]]
+    parts: list[tuple[str, Sequence[str]]] = []
+    if "class_id" in table:
+        parts.append(("class", [str(value) for value in table["class_id"]]))
+    if "iou" in table:
+        parts.append(("IoU", color_key(table, "iou").labels))
+    if "train_images" in table:
+        parts.append(("training images", [f"{int(v):,}" for v in table["train_images"].fillna(0)]))
+    if "group" in table:
+        parts.append(("group", [str(value) for value in table["group"]]))
+    if key is not None and key.title not in {label for label, _ in parts}:
+        parts.append((key.title, key.labels))
+    for label, values in parts:
+        title = html.escape(label)
+        lines = [
+            f"{line}<br>{title} {html.escape(value)}"
+            for line, value in zip(lines, values, strict=True)
+        ]
+    return lines
+
+
+def add_key(plot: go.Figure, key: ColorKey, *, dark: bool = False, three: bool = False) -> None:
+    """Explains the colours: a colour bar for a number, a legend for categories.
+
+    The classes are one trace with a colour array, so the key hangs on empty traces.
+    """
+    kind = go.Scatter3d if three else go.Scatter
+    spot: dict[str, Any] = {"x": [None], "y": [None]} | ({"z": [None]} if three else {})
+    title = html.escape(key.title)
+    if key.ramp:
+        scale = [[at / (len(key.ramp) - 1), color] for at, color in enumerate(key.ramp)]
+        bar = {
+            "title": {"text": title, "side": "top", "font": {"size": 13}},
+            "tickvals": [at for at, _ in key.ticks],
+            "ticktext": [html.escape(label) for _, label in key.ticks],
+            "tickfont": {"size": 12, "color": MUTED[dark]},
+            "thickness": 10,
+            "len": 0.85,
+            "outlinewidth": 0,
+            "xpad": 6,
+        }
+        marker = {"color": [0.0], "cmin": 0, "cmax": 1, "colorscale": scale, "colorbar": bar}
+        marker |= {"showscale": True}
+        plot.add_trace(kind(**spot, mode="markers", marker=marker, showlegend=False))
+        return
+    for label, color in key.entries:
+        marker = {"color": color, "size": 9, "line": {"width": 1, "color": OUTLINE}}
+        name = html.escape(label)
+        plot.add_trace(kind(**spot, mode="markers", marker=marker, name=name, showlegend=True))
+    plot.update_layout(
+        legend={"title": {"text": title}, "itemclick": False, "itemdoubleclick": False}
+    )
+
+
+def iou_against_images(
+    per_class: pd.DataFrame,
+    *,
+    color_by: str = "group",
+    highlight: int | None = None,
+    height: int = 420,
+    dark: bool = False,
+) -> go.Figure:
+    """IoU of every scored class against how often it was seen in training (log axis).
+
+    Args:
+        per_class: Columns class_id, name, group, iou, train_images; unscored rows are left out.
+        color_by: Column that colours the points.
+        highlight: class_id to ring.
+        height: Pixels.
+        dark: Whether it will stand on dark paper.
+
+    Returns:
+        A figure whose first trace holds all classes, ``customdata`` = [class_id].
+    """
+    rows = per_class[per_class["iou"].notna()]
+    key = color_key(rows, color_by)
+    plot = figure(height=height, dark=dark, layout={"hovermode": "closest"})
+    # A logarithm has no zero: classes never seen in training stand left of 1.
+    x = rows["train_images"].astype(float).clip(lower=0.4)
+    plot.add_trace(_points({"x": x, "y": rows["iou"]}, rows, key, size=7))
+    _add_median(plot, x, rows["iou"], dark)
+    if highlight is not None and (rows["class_id"] == highlight).any():
+        at = rows["class_id"] == highlight
+        plot.add_trace(_ring({"x": x[at], "y": rows["iou"][at]}))
+    add_key(plot, key, dark=dark)
+    top = int(np.log10(max(10.0, float(x.max()) if len(x) else 10.0)))
+    ticks = [0.4] * bool((x < 1).any()) + [10.0**power for power in range(top + 1)]
+    names = ["0" if tick < 1 else f"{int(tick):,}" for tick in ticks]
+    plot.update_xaxes(
+        type="log", title_text="training images (log scale)", tickvals=ticks, ticktext=names
+    )
+    plot.update_yaxes(title_text="IoU", range=[-0.03, 1.03])
+    legend = {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0, "title": {"text": ""}}
+    plot.update_layout(legend=legend)
+    return plot
+
+
+def _add_median(plot: go.Figure, x: pd.Series, y: pd.Series, dark: bool) -> None:
+    """The median over ten-fold steps cut in three: what a class may expect at its frequency."""
+    if len(x) < 30:
+        return
+    bins = (np.log10(x) * 3).round()
+    middle = pd.DataFrame({"x": x, "y": y}).groupby(bins).agg(["median", "size"])
+    middle = middle[middle["x"]["size"] >= 5]
+    plot.add_scatter(
+        x=middle["x"]["median"],
+        y=middle["y"]["median"],
+        mode="lines",
+        showlegend=False,
+        line={"color": MUTED[dark], "width": 2, "dash": "dot"},
+        hovertemplate="median IoU %{y:.2f}<extra></extra>",
+    )
+
+
+def _points(
+    coordinates: Mapping[str, Any], table: pd.DataFrame, key: ColorKey, *, size: float
+) -> go.Scatter | go.Scattergl | go.Scatter3d:
+    """All classes as one trace: colours in an array, the class id in customdata."""
+    common: dict[str, Any] = {
+        "mode": "markers",
+        "customdata": table[["class_id"]].to_numpy(),
+        "hovertext": hover_texts(table, key),
+        "hoverinfo": "text",
+        "showlegend": False,
+    }
+    if "z" in coordinates:
+        marker = {"color": key.colors, "size": size * 0.6, "opacity": 0.95}
+        # WebGL draws outlines without transparency, so this grey is darker than the others.
+        marker |= {"line": {"width": 1, "color": "#6b727c"}}
+        return go.Scatter3d(**coordinates, **common, marker=marker)
+    kind = go.Scatter if len(table) <= _SVG_LIMIT else go.Scattergl
+    marker = {
+        "color": key.colors,
+        "size": size,
+        "opacity": 0.85,
+        "line": {"width": 0.8, "color": OUTLINE},
+    }
+    return kind(
+        **coordinates,
+        **common,
+        marker=marker,
+        selected={"marker": {"opacity": 1.0}},
+        unselected={"marker": {"opacity": 0.35}},
+    )
+
+
+def _ring(coordinates: Mapping[str, Any]) -> go.Scatter | go.Scatter3d:
+    """A ring round picked classes, deaf to the pointer."""
+    marker: dict[str, Any] = {
+        "symbol": "circle-open",
+        "size": 15,
+        "color": ACCENT,
+        "line": {"width": 3, "color": ACCENT},
+    }
+    kind = go.Scatter3d if "z" in coordinates else go.Scatter
+    return kind(**coordinates, mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
+
+
+def class_map(
+    points: pd.DataFrame,
+    *,
+    color_by: str = "iou",
+    highlight: Collection[int] = (),
+    height: int = 640,
+    dark: bool = False,
+) -> go.Figure:
+    """The class embeddings laid out in two or three dimensions.
+
+    Args:
+        points: One row per class: class_id, name, x, y, for three dimensions z, and the
+            columns to colour by and to show on hovering.
+        color_by: Column that colours the points.
+        highlight: class_ids to ring.
+        height: Pixels.
+        dark: Whether it will stand on dark paper.
+
+    Returns:
+        A figure whose first trace holds all classes, ``customdata`` = [class_id].
+    """
+    axes = ["x", "y", "z"] if "z" in points else ["x", "y"]
+    key = color_key(points, color_by)
+    plot = figure(height=height, dark=dark, layout={"hovermode": "closest", "uirevision": "map"})
+    size = 8.0 if len(points) <= 2000 else 5.0
+    plot.add_trace(_points({axis: points[axis] for axis in axes}, points, key, size=size))
+    picked = points[points["class_id"].isin(list(highlight))]
+    if len(picked):
+        plot.add_trace(_ring({axis: picked[axis] for axis in axes}))
+    add_key(plot, key, dark=dark, three="z" in points)
+    # The axes of a projection have no unit and no meaning of their own: leave them bare.
+    bare: dict[str, Any] = {"visible": False, "showgrid": False, "title": {"text": ""}}
+    if "z" in points:
+        box = {"visible": False, "showspikes": False}
+        camera = {"eye": {"x": 1.0, "y": 1.0, "z": 0.75}}
+        plot.update_layout(scene={"xaxis": box, "yaxis": box, "zaxis": box, "aspectmode": "cube", "camera": camera})
+        plot.update_layout(dragmode="orbit")
+    else:
+        plot.update_xaxes(**bare)
+        plot.update_yaxes(**bare, scaleanchor="x")
+        plot.update_layout(dragmode="lasso")
+    return plot

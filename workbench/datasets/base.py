@@ -1,0 +1,259 @@
+"""What every dataset is: pairs of an RGB image and a mask of train ids."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any, ClassVar, Final, TypedDict
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from PIL import Image
+from torch import Tensor
+from torch.utils.data import Dataset
+
+from workbench.constants import IGNORE_INDEX
+from workbench.datasets.images import read_image, read_mask
+from workbench.errors import ConfigError, DataError
+from workbench.progress import progress
+from workbench.vocabulary import Vocabulary
+
+INVALID: Final = -1
+"""Entry of a lookup array for raw ids that must not occur in a mask."""
+
+Transform = Callable[[Tensor, Tensor], tuple[Tensor, Tensor]]
+
+
+class Sample(TypedDict):
+    """One image with its mask.
+
+    ``image`` stays uint8: the model normalises, so that training, prediction and export
+    cannot do it differently.
+    """
+
+    image: Tensor
+    """uint8 (3, H, W), RGB 0..255."""
+    mask: Tensor
+    """int64 (H, W), train ids 0..C-1 or IGNORE_INDEX."""
+    id: str
+    """Name of the image, unique within the split."""
+    index: int
+    """Position in the split."""
+
+
+class SegmentationDataset(Dataset[Sample], ABC):
+    """One split of a dataset on disk.
+
+    A subclass says where the files are (``find_root``, ``list_ids``, ``image_path``,
+    ``mask_path``) and what a mask's raw ids mean (``make_lookup``); reading and checking
+    happen here, once for all.
+
+    Args:
+        root: The dataset's own folder or its parent.
+        split: One of ``splits``.
+        transform: Applied to (image uint8 (3, H, W), mask int64 (H, W)).
+
+    Raises:
+        ConfigError: The split is unknown; the message lists the known ones.
+        DataError: The folder does not hold the dataset; the message says what belongs there.
+    """
+
+    key: ClassVar[str]
+    splits: ClassVar[tuple[str, ...]]
+    layout: ClassVar[str]
+    """The expected files in a few words, for error messages."""
+    folders: ClassVar[tuple[str, ...]] = ()
+    """Names under which a parent folder may hold the dataset, relative."""
+    mean_color: ClassVar[tuple[int, int, int]] = (124, 116, 104)
+    """RGB 0..255 that pads crops; ImageNet's mean unless a dataset has its own."""
+
+    def __init__(self, root: Path | str, split: str, transform: Transform | None = None) -> None:
+        if split not in self.splits:
+            raise ConfigError(f"{self.key} has no split {split!r}; known: {', '.join(self.splits)}")
+        self.root: Path = self.find_root(Path(root).expanduser())
+        self.split: str = split
+        self.transform: Transform | None = transform
+        self.vocabulary: Vocabulary = self.load_vocabulary()
+        self.lookup: npt.NDArray[np.int64] = self.make_lookup()
+        self.ids: list[str] = self.list_ids()
+        if not self.ids:
+            raise DataError(
+                f"{self.root}: the split {split!r} of {self.key} has no image; "
+                f"expected {self.layout}"
+            )
+
+    @classmethod
+    @abstractmethod
+    def is_root(cls, folder: Path) -> bool:
+        """Whether a folder is the dataset's own."""
+
+    @abstractmethod
+    def load_vocabulary(self) -> Vocabulary:
+        """The classes. ``root`` and ``split`` are set."""
+
+    @abstractmethod
+    def make_lookup(self) -> npt.NDArray[np.int64]:
+        """Array raw id -> train id, IGNORE_INDEX or INVALID; longer raw ids are invalid."""
+
+    @abstractmethod
+    def list_ids(self) -> list[str]:
+        """Names of the split's images. ``root``, ``split`` and ``vocabulary`` are set."""
+
+    @abstractmethod
+    def image_path(self, index: int) -> Path:
+        """The image file."""
+
+    @abstractmethod
+    def mask_path(self, index: int) -> Path:
+        """The mask file."""
+
+    @classmethod
+    def find_root(cls, root: Path) -> Path:
+        """The dataset's own folder, given it or its parent.
+
+        Raises:
+            DataError: Neither holds the dataset.
+        """
+        for folder in (root, *(root / name for name in cls.folders)):
+            if cls.is_root(folder):
+                return folder
+        what = "is missing" if not root.exists() else f"holds no {cls.key}"
+        raise DataError(f"{root}: the folder {what}; data.root must hold {cls.layout}")
+
+    def federated(self, index: int) -> dict[str, list[int]] | None:
+        """Which classes were checked in an image, where not all were.
+
+        Returns:
+            None where every class is labelled in every image; else ``neg`` (train ids
+            verified absent) and ``not_exhaustive`` (labelled only in part).
+        """
+        del index
+        return None
+
+    def __len__(self) -> int:
+        """Number of images."""
+        return len(self.ids)
+
+    def read_mask(self, index: int) -> npt.NDArray[np.int64]:
+        """The mask alone, as train ids.
+
+        Returns:
+            (H, W) int64, 0..C-1 or IGNORE_INDEX.
+
+        Raises:
+            DataError: The file is unreadable or holds ids outside the vocabulary.
+        """
+        path = self.mask_path(index)
+        raw = read_mask(path)
+        return decode_mask(raw, self.lookup, path, len(self.vocabulary))
+
+    def read(self, index: int) -> tuple[Image.Image, npt.NDArray[np.int64]]:
+        """Reads and checks one pair, before any transform.
+
+        Returns:
+            RGB image and its mask (H, W) int64 of train ids or IGNORE_INDEX.
+
+        Raises:
+            DataError: A file is missing or cannot be decoded, the two differ in size, or the
+                mask holds ids outside the vocabulary.
+        """
+        image = read_image(self.image_path(index))
+        mask = self.read_mask(index)
+        if image.size != (mask.shape[1], mask.shape[0]):
+            raise DataError(
+                f"{self.mask_path(index)}: the mask is {mask.shape[1]} x {mask.shape[0]} but "
+                f"the image {self.image_path(index).name} is {image.size[0]} x "
+                f"{image.size[1]} pixels; use files of one version"
+            )
+        return image, mask
+
+    def __getitem__(self, index: int) -> Sample:
+        """Reads one pair as tensors and applies the transform."""
+        if not 0 <= index < len(self.ids):
+            raise IndexError(f"{self.key} {self.split} has {len(self.ids)} images, not {index}")
+        picture, ids = self.read(index)
+        image, mask = to_tensor(picture), torch.from_numpy(ids)
+        if self.transform is not None:
+            image, mask = self.transform(image, mask)
+        return Sample(image=image, mask=mask, id=self.ids[index], index=index)
+
+
+def to_tensor(image: Image.Image) -> Tensor:
+    """An RGB image as uint8 (3, H, W)."""
+    # numpy makes the copy: torch would start all its threads for these few bytes.
+    return torch.from_numpy(np.array(np.asarray(image).transpose(2, 0, 1), order="C"))
+
+
+def decode_mask(
+    raw: npt.NDArray[Any], lookup: npt.NDArray[np.int64], path: Path, classes: int
+) -> npt.NDArray[np.int64]:
+    """Raw ids -> train ids through one lookup array.
+
+    Args:
+        raw: (H, W) of whole numbers as stored.
+        lookup: Raw id -> train id, IGNORE_INDEX or INVALID.
+        path: Named in errors.
+        classes: C, named in errors.
+
+    Returns:
+        (H, W) int64.
+
+    Raises:
+        DataError: An id is INVALID or beyond the lookup.
+    """
+    inside = raw.dtype == np.uint8 and len(lookup) >= 256
+    inside = inside or (raw.dtype == np.uint16 and len(lookup) >= 65536)
+    if inside:
+        train: npt.NDArray[np.int64] = lookup[raw]
+    else:
+        known = (raw >= 0) & (raw < len(lookup))
+        train = np.where(known, lookup[np.where(known, raw, 0)], INVALID)
+    if (train == INVALID).any():
+        values, counts = np.unique(raw[train == INVALID], return_counts=True)
+        found = ", ".join(
+            f"{value} ({count} pixels)"
+            for value, count in zip(values[:5].tolist(), counts[:5].tolist(), strict=True)
+        )
+        more = " ..." if len(values) > 5 else ""
+        raise DataError(
+            f"{path}: the mask holds ids that none of the {classes} classes has: {found}{more}; "
+            "correct the mask or use the dataset it belongs to"
+        )
+    return train
+
+
+def strict_lookup(raw: npt.ArrayLike, train: npt.ArrayLike, size: int) -> npt.NDArray[np.int64]:
+    """A lookup array whose unlisted ids are INVALID.
+
+    Args:
+        raw: (N,) raw ids.
+        train: (N,) train ids or IGNORE_INDEX.
+        size: Length, 256 for 8-bit masks and 65,536 for 16-bit ones.
+    """
+    lookup = np.full(size, INVALID, dtype=np.int64)
+    lookup[np.asarray(raw, dtype=np.int64)] = np.asarray(train, dtype=np.int64)
+    return lookup
+
+
+def count_classes(
+    dataset: SegmentationDataset,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
+    """Counts every class over a split, from the masks alone.
+
+    Returns:
+        images (C,) with the class, and pixels (C,) of it, both int64.
+
+    Raises:
+        DataError: A mask is unreadable.
+    """
+    classes = len(dataset.vocabulary)
+    images = np.zeros(classes, dtype=np.int64)
+    pixels = np.zeros(classes, dtype=np.int64)
+    for index in progress(range(len(dataset)), description="count classes", unit="img"):
+        mask = dataset.read_mask(index)
+        values, counts = np.unique(mask[mask != IGNORE_INDEX], return_counts=True)
+        images[values] += 1
+        pixels[values] += counts
+    return images, pixels

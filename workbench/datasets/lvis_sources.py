@@ -1,0 +1,232 @@
+"""What a LVIS + COCO-stuff root holds: its class mapping, annotations and photos."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from dataclasses import dataclass, field
+from pathlib import Path, PurePosixPath
+from typing import Any, Final
+
+import numpy as np
+import numpy.typing as npt
+import pandas as pd
+
+from workbench.constants import IGNORE_INDEX, IGNORE_ON_DISK
+from workbench.datasets.annotations import AnnotationFile, Region, load_annotations
+from workbench.datasets.images import mask_suffix
+from workbench.errors import DataError
+from workbench.vocabulary import DATA_FOLDER, raw_to_train, read_table
+
+SPLITS: Final = ("train", "val")
+LAYOUT: Final = (
+    "lvis_v1_train.json and lvis_v1_val.json, annotations/stuff_train2017.json and "
+    "stuff_val2017.json, and the photos in train2017/ and val2017/"
+)
+_UNLISTED: Final = -1
+
+
+@dataclass
+class Mapping:
+    """Raw category ids of both kinds of file -> train ids."""
+
+    path: Path
+    table: pd.DataFrame
+    """See ``read_table``; with ``legacy``, train ids are those that remapping in place gives."""
+    sha256: str
+    lookups: dict[str, npt.NDArray[np.int64]]
+    legacy: bool
+    classes: int = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.classes = int(self.table["train_id"].max()) + 1
+
+    @property
+    def fill(self) -> int:
+        """Value of ignored pixels on disk."""
+        if self.legacy:
+            return 0
+        return IGNORE_ON_DISK if mask_suffix(self.classes) == ".png" else 2**31 - 1
+
+    def regions(self, source: str, loaded: AnnotationFile | None, image_id: int) -> list[Region]:
+        """An image's annotations with the ids that go on disk, last of the file first."""
+        if loaded is None:
+            return []
+        lookup = self.lookups[source]
+        regions = []
+        for category, segmentation in reversed(loaded.regions.get(image_id, [])):
+            train = int(lookup[category]) if 0 <= category < len(lookup) else _UNLISTED
+            if train == _UNLISTED:
+                raise DataError(
+                    f"{loaded.path}: category_id {category} (image {image_id}) is not among the "
+                    f"{source} rows of the mapping; add a row, with an empty train_id to ignore it"
+                )
+            value = self.fill if train == IGNORE_INDEX else train + int(self.legacy)
+            regions.append(Region(value, segmentation))
+        return regions
+
+
+@dataclass
+class Split:
+    """One split's annotations and the images that are there."""
+
+    name: str
+    lvis: AnnotationFile
+    paths: list[str | None]
+    """Per image of the json: path relative to the root, None if the file is missing."""
+
+    @property
+    def present(self) -> int:
+        """Number of images that are there."""
+        return sum(path is not None for path in self.paths)
+
+
+def legacy_lookup(
+    stuff_ids: npt.NDArray[np.int64], merged_ids: npt.NDArray[np.int64]
+) -> npt.NDArray[np.int64]:
+    """Where remapping in place, one id after another, sends each stuff id.
+
+    The published masks were made so: an id that was already replaced is replaced again if
+    its new value equals a later source. Of the real mapping this befalls 93 (blanket,
+    -> 110 -> 1217) and 98 (cabinet, -> 181 -> 1283).
+
+    Args:
+        stuff_ids: (N,) raw stuff ids.
+        merged_ids: (N,) ids 1..C they stand for.
+
+    Returns:
+        (N,) the ids that result.
+    """
+    values = stuff_ids.copy()
+    for index in np.argsort(stuff_ids):
+        values[values == stuff_ids[index]] = merged_ids[index]
+    return values
+
+
+def load_mapping(root: Path, legacy: bool) -> Mapping:
+    """Reads the root's own ``mapping.csv``, or the shipped one.
+
+    Raises:
+        DataError: The table is malformed or names another source than lvis and stuff.
+    """
+    own = root / "mapping.csv"
+    path = own if own.is_file() else DATA_FOLDER / "lvis_coco.csv"
+    table = read_table(path)
+    if "source" not in table:
+        raise DataError(f"{path}: the column 'source' is missing; add it (lvis or stuff)")
+    unknown = sorted(set(table["source"]) - {"lvis", "stuff"})
+    if unknown:
+        raise DataError(f"{path}: source {unknown[0]!r} is unknown; write lvis or stuff")
+    if legacy:
+        table = table.copy()
+        rows = (table["source"] == "stuff") & table["train_id"].notna()
+        raw = table.loc[rows, "raw_id"].to_numpy(dtype=np.int64)
+        merged = table.loc[rows, "train_id"].to_numpy(dtype=np.int64) + 1
+        table.loc[rows, "train_id"] = legacy_lookup(raw, merged) - 1
+    lookups = {
+        source: raw_to_train(table[table["source"] == source], unlisted=_UNLISTED)
+        for source in ("lvis", "stuff")
+    }
+    return Mapping(path, table, hashlib.sha256(path.read_bytes()).hexdigest(), lookups, legacy)
+
+
+def _annotation_path(root: Path, name: str) -> Path | None:
+    for path in (root / "annotations" / name, root / name):
+        if path.is_file():
+            return path
+    return None
+
+
+def load_splits(root: Path, notes: list[str]) -> list[Split]:
+    """The splits whose json and images are there.
+
+    Args:
+        root: The data root.
+        notes: Receives a line for each split that is skipped.
+
+    Raises:
+        DataError: No split is left, or a json is malformed.
+    """
+    splits = []
+    folders: dict[str, frozenset[str]] = {}
+    for name in SPLITS:
+        path = _annotation_path(root, f"lvis_v1_{name}.json")
+        if path is None:
+            notes.append(f"split {name} skipped: lvis_v1_{name}.json is missing")
+            continue
+        lvis = load_annotations(path)
+        paths = [_find_image(root, name, entry, path, folders) for entry in lvis.images]
+        split = Split(name, lvis, paths)
+        if split.present:
+            splits.append(split)
+        else:
+            notes.append(f"split {name} skipped: none of its {len(paths)} images is there")
+    if not splits:
+        raise DataError(f"{root}: nothing to prepare ({'; '.join(notes)}); it must hold {LAYOUT}")
+    return splits
+
+
+def _find_image(
+    root: Path,
+    split: str,
+    entry: dict[str, Any],
+    json_path: Path,
+    folders: dict[str, frozenset[str]],
+) -> str | None:
+    """An image's path relative to the root, None if the file is missing.
+
+    LVIS takes 15,000 of its val images from train2017: where the json names a folder, that
+    one counts, not the split's name.
+    """
+    url, file_name = entry.get("coco_url"), entry.get("file_name")
+    candidates = []
+    if isinstance(url, str) and url:
+        candidates.append("/".join(PurePosixPath(url).parts[-2:]))
+    if isinstance(file_name, str) and file_name:
+        candidates.append(file_name)
+        base = PurePosixPath(file_name).name
+        candidates += [f"{folder}2017/{base}" for folder in (split, *SPLITS)]
+    if not candidates:
+        candidates = [f"{folder}2017/{entry['id']:012d}.jpg" for folder in (split, *SPLITS)]
+    for candidate in candidates:
+        path = PurePosixPath(candidate)
+        if path.is_absolute() or ".." in path.parts:
+            raise DataError(
+                f"{json_path}: image {entry['id']}: the path {candidate!r} leads out "
+                "of the data root; make it relative"
+            )
+        for prefix in ("", "images/"):
+            folder = f"{prefix}{path.parent}"
+            if folder not in folders:  # one listing each: 118,000 stat calls are slow on a network
+                place = root / folder
+                folders[folder] = frozenset(os.listdir(place) if place.is_dir() else ())
+            if path.name in folders[folder]:
+                return str(PurePosixPath(folder) / path.name)
+    return None
+
+
+def load_stuff(root: Path, splits: list[Split], notes: list[str]) -> list[AnnotationFile]:
+    """The stuff annotations of all present images, whichever file they are in.
+
+    Args:
+        root: The data root.
+        splits: What ``load_splits`` returned.
+        notes: Receives a line for each file that is missing.
+
+    Raises:
+        DataError: A json is malformed.
+    """
+    wanted = frozenset(
+        entry["id"]
+        for split in splits
+        for entry, path in zip(split.lvis.images, split.paths, strict=True)
+        if path is not None
+    )
+    loaded = []
+    for name in SPLITS:
+        path = _annotation_path(root, f"stuff_{name}2017.json")
+        if path is None:
+            notes.append(f"stuff_{name}2017.json is missing: its images have no stuff labels")
+        else:
+            loaded.append(load_annotations(path, keep=wanted))
+    return loaded

@@ -1,0 +1,180 @@
+"""Evaluating a model on a dataset, and a run on one of its splits."""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any, Literal
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor
+
+from workbench import config
+from workbench.datasets import open_dataset
+from workbench.datasets.base import SegmentationDataset
+from workbench.evaluation.evaluate import Evaluation, evaluate_predictions
+from workbench.evaluation.projection import project_steps
+from workbench.inference import load_model, predict_labels
+from workbench.models import SegmentationModel
+from workbench.neighbours import nearest_other_class
+from workbench.progress import progress
+from workbench.runs import RunDirectory
+from workbench.vocabulary import Vocabulary
+
+Labels = npt.NDArray[np.int64]
+OnPrediction = Callable[[str, Tensor, Labels, Labels], None]
+
+
+def evaluate_model(
+    model: SegmentationModel,
+    dataset: SegmentationDataset,
+    *,
+    vocabulary: Vocabulary | None = None,
+    split: str = "",
+    images: int = 0,
+    on_prediction: OnPrediction | None = None,
+) -> Evaluation:
+    """Predicts every image of a dataset and scores it; one image in memory at a time.
+
+    Args:
+        model: In evaluation mode.
+        dataset: Without a random transform.
+        vocabulary: The classes with training counts; the dataset's own if None.
+        split: Name written into the summary.
+        images: Take this many, evenly spaced over the dataset; 0 takes all.
+        on_prediction: Called with (id, image uint8 (3, H, W), prediction, truth) each.
+
+    Returns:
+        Summary and tables.
+    """
+    vocabulary = vocabulary or dataset.vocabulary
+    verified: dict[str, Mapping[str, Sequence[int]] | None] = {}
+    device = next(model.parameters()).device
+    chosen = evenly_spaced(len(dataset), images)
+
+    def predictions() -> Iterator[tuple[str, Labels, Labels]]:
+        for index in progress(chosen, description="evaluate", unit="img"):
+            sample = dataset[index]
+            verified[sample["id"]] = dataset.federated(index)
+            labels = predict_labels(model, sample["image"][None].to(device))[0]
+            prediction: Labels = labels.cpu().numpy()
+            truth: Labels = sample["mask"].numpy()
+            if on_prediction is not None:
+                on_prediction(sample["id"], sample["image"], prediction, truth)
+            yield sample["id"], prediction, truth
+
+    nearest = class_neighbours(model)
+    return evaluate_predictions(
+        predictions(),
+        vocabulary,
+        split=split,
+        federated=verified.get if dataset.federated(0) is not None else None,
+        nearest_class_id=nearest[0] if nearest else None,
+        nearest_distance=nearest[1] if nearest else None,
+    )
+
+
+def class_neighbours(
+    model: SegmentationModel,
+) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
+    """Each class's nearest other class and the distance; None without a table or neighbours."""
+    if model.table is None or len(model.table.weight) < 2:
+        return None
+    ids, distances = nearest_other_class(model.table.weight.detach().float())
+    return ids.cpu().numpy(), distances.cpu().double().numpy()
+
+
+def evaluate_run(
+    run: RunDirectory,
+    *,
+    split: str | None = None,
+    root: str | None = None,
+    checkpoint: Literal["last", "best"] | int = "last",
+    save: int = 100,
+    images: int = 0,
+) -> dict[str, Any]:
+    """Evaluates a run and writes the result into it.
+
+    Args:
+        run: With a checkpoint.
+        split: Of the run's dataset; its validation split if None.
+        root: The dataset's folder, if it is not where training found it.
+        checkpoint: Which weights.
+        save: Images kept with truth and prediction, evenly spaced; 0 keeps all.
+        images: Images to evaluate, evenly spaced; 0 takes all.
+
+    Returns:
+        The summary, as written.
+
+    Raises:
+        DataError: The dataset cannot be read.
+        RunError: No checkpoint, or another process writes to the run.
+    """
+    run_config = config.from_dict(run.config())
+    data = run_config.data
+    if root is not None:
+        data = dataclasses.replace(data, root=root)
+    split = split or data.val_split
+    model, step = load_model(run, checkpoint)
+    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    dataset = open_dataset(data.dataset, data.root, split)
+    chosen = evenly_spaced(len(dataset), images)
+    kept = {dataset.ids[chosen[place]] for place in evenly_spaced(len(chosen), save)}
+
+    def keep(image_id: str, image: Tensor, prediction: Labels, truth: Labels) -> None:
+        if image_id in kept:
+            picture = image.permute(1, 2, 0).numpy()
+            run.save_sample(split, image_id, picture, truth, prediction)
+
+    with run.lock():
+        run.clear_samples(split)  # of another checkpoint
+        result = evaluate_model(
+            model,
+            dataset,
+            vocabulary=run.vocabulary(),
+            split=split,
+            images=images,
+            on_prediction=keep,
+        )
+        summary = {**result.summary, "dataset": data.dataset, "checkpoint_step": step}
+        run.write_evaluation(
+            split,
+            summary=summary,
+            per_class=result.per_class,
+            per_image_class=result.per_image_class,
+            confusions=result.confusions,
+        )
+    return summary
+
+
+def evenly_spaced(total: int, number: int) -> list[int]:
+    """Indices of ``number`` items spread over ``total``; 0 or too many takes all."""
+    if not 0 < number < total:
+        return list(range(total))
+    return [int(index) for index in np.linspace(0, total - 1, number).round()]
+
+
+def project_run(run: RunDirectory, *, seed: int = 0) -> dict[str, Any]:
+    """Maps the class tables a run kept over training, and stores the result in it.
+
+    Args:
+        run: Of a model with a class table.
+        seed: Of UMAP.
+
+    Returns:
+        "run", "classes" and the "steps" that were mapped.
+
+    Raises:
+        RunError: The run has no class table, or another process writes to it.
+    """
+    steps = run.embedding_steps()
+    if not steps:
+        run.read_embeddings()  # raises, and says what is missing
+    with run.lock():
+        bar = progress(steps, description="read tables", unit="table")
+        tables = {step: run.read_embeddings(step).float().numpy() for step in bar}
+        projection = project_steps(tables, seed=seed)
+        run.write_projection(projection)
+    return {"run": str(run.path), "classes": len(tables[steps[-1]]), "steps": steps}

@@ -1,0 +1,60 @@
+"""Segmenting picture files into mask files."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from workbench.datasets.base import to_tensor
+from workbench.datasets.images import read_image
+from workbench.errors import DataError
+from workbench.inference.loading import load_model
+from workbench.inference.predict import predict_labels
+from workbench.progress import progress
+from workbench.runs import RunDirectory, write_mask
+
+
+def predict_files(
+    run: RunDirectory,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    checkpoint: Literal["last", "best"] | int = "last",
+) -> dict[str, Any]:
+    """Writes ``OUT/<name>.png`` for every picture: 16-bit train ids, the picture's own size.
+
+    Args:
+        run: With a checkpoint.
+        images: Picture files with different names.
+        out: Folder for the masks, made if it is missing.
+        checkpoint: Which weights.
+
+    Returns:
+        "masks" (paths as text), "classes" (how many different classes were found).
+
+    Raises:
+        DataError: A picture cannot be read, or two of them would write the same mask.
+        RunError: The run has no such checkpoint.
+    """
+    names = Counter(path.stem for path in images)
+    twice = [name for name, count in names.items() if count > 1]
+    if twice:
+        raise DataError(f"{out}/{twice[0]}.png: two pictures have this name; predict them apart")
+    missing = [path for path in images if not path.is_file()]
+    if missing:
+        raise DataError(f"{missing[0]}: no such picture")
+    model, _ = load_model(run, checkpoint)
+    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    model = model.to(device)
+    out.mkdir(parents=True, exist_ok=True)
+    masks, found = [], set()
+    for path in progress(images, description="predict", unit="img"):
+        picture = to_tensor(read_image(path))
+        labels = predict_labels(model, picture[None].to(device))[0].cpu().numpy()
+        found.update(set(labels.ravel().tolist()))
+        masks.append(str(write_mask(out / path.stem, labels)))
+    return {"masks": masks, "classes": len(found)}

@@ -1,0 +1,57 @@
+"""From a model's output to class ids: nearest class embedding, in chunks."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor
+
+from workbench.distances import get_distance
+from workbench.losses import upsample
+from workbench.models import ModelOutput, SegmentationModel
+from workbench.neighbours import DEFAULT_BUDGET, nearest_classes
+
+
+@torch.inference_mode()
+def predict_labels(
+    model: SegmentationModel, images: Tensor, *, budget: int = DEFAULT_BUDGET
+) -> Tensor:
+    """Segments a batch.
+
+    Args:
+        model: In evaluation mode.
+        images: (B, 3, H, W) uint8 RGB, or float in 0..255.
+        budget: Bytes for one tile of scores.
+
+    Returns:
+        (B, H, W) int64 class ids.
+    """
+    return labels_of(model(images), model.distance, budget=budget)
+
+
+@torch.inference_mode()
+def labels_of(output: ModelOutput, distance: str, *, budget: int = DEFAULT_BUDGET) -> Tensor:
+    """Class ids of a model's output at full resolution.
+
+    Embeddings are upsampled first and normalised afterwards: an interpolated unit vector
+    is no longer one.
+
+    Args:
+        output: Of a model.
+        distance: Key of ``workbench.distances.DISTANCES``.
+        budget: Bytes for one tile of scores.
+
+    Returns:
+        (B, H, W) int64.
+    """
+    labels = []
+    for features in output.pixels.float():
+        full = upsample(features[None], output.size)[0]
+        if output.classes is None:
+            labels.append(full.argmax(dim=0))
+            continue
+        pixels = full.permute(1, 2, 0).flatten(0, 1)
+        nearest, _ = nearest_classes(
+            pixels, output.classes, get_distance(distance), budget=budget
+        )
+        labels.append(nearest.reshape(output.size))
+    return torch.stack(labels)

@@ -1,0 +1,159 @@
+"""DeepLabV3+ over any timm backbone.
+
+Chen et al., "Encoder-Decoder with Atrous Separable Convolution for Semantic Image
+Segmentation" (ECCV 2018): atrous spatial pyramid pooling on the deepest features, and a
+decoder that fuses them with features at stride 4.
+"""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+from torch.nn import functional
+
+from workbench.errors import ConfigError
+
+_ASPP_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
+_BACKBONE_BN_MOMENTUM = 0.01  # the reference's: backbone statistics drift slowly
+
+
+def _conv(inputs: int, outputs: int, kernel: int, *, dilation: int = 1) -> nn.Sequential:
+    return nn.Sequential(
+        nn.Conv2d(
+            inputs,
+            outputs,
+            kernel,
+            padding=dilation * (kernel // 2),
+            dilation=dilation,
+            bias=False,
+        ),
+        nn.BatchNorm2d(outputs),
+        nn.ReLU(inplace=True),
+    )
+
+
+class _ImagePooling(nn.Module):
+    """The mean of the whole image as a feature of every pixel.
+
+    Without batch normalisation: over one value per channel and image it is undefined for a
+    batch of one.
+    """
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(inputs, outputs, 1)
+
+    def forward(self, features: Tensor) -> Tensor:
+        pooled = functional.relu(self.conv(features.mean(dim=(2, 3), keepdim=True)))
+        return pooled.expand(-1, -1, *features.shape[-2:])
+
+
+class ASPP(nn.Module):
+    """Parallel atrous convolutions that see the same place at several scales."""
+
+    def __init__(self, inputs: int, outputs: int, rates: tuple[int, ...]) -> None:
+        """Builds a 1x1 branch, one 3x3 branch a rate, image pooling and the projection."""
+        super().__init__()
+        self.branches = nn.ModuleList(
+            [
+                _conv(inputs, outputs, 1),
+                *(_conv(inputs, outputs, 3, dilation=rate) for rate in rates),
+                _ImagePooling(inputs, outputs),
+            ]
+        )
+        self.project = nn.Sequential(
+            _conv(outputs * len(self.branches), outputs, 1), nn.Dropout(0.1)
+        )
+
+    def forward(self, features: Tensor) -> Tensor:
+        """(B, inputs, h, w) to (B, outputs, h, w)."""
+        outputs: Tensor = self.project(
+            torch.cat([branch(features) for branch in self.branches], dim=1)
+        )
+        return outputs
+
+
+class DeepLabV3Plus(nn.Module):
+    """Backbone, ASPP, decoder and a 1x1 convolution to ``out_channels``.
+
+    Attributes:
+        backbone: The timm feature extractor.
+        out_channels: Numbers per pixel of the output.
+    """
+
+    def __init__(
+        self,
+        out_channels: int,
+        *,
+        backbone: str = "mobilenetv2_100",
+        pretrained: bool = False,
+        output_stride: int = 16,
+        channels: int = 256,
+        skip_channels: int = 48,
+    ) -> None:
+        """Builds the network.
+
+        Args:
+            out_channels: D for embeddings, C for the dense baseline.
+            backbone: Name of a timm model.
+            pretrained: Load its published weights from timm's hub.
+            output_stride: 8, 16 or 32.
+            channels: Width of ASPP and decoder.
+            skip_channels: Channels the stride-4 features are reduced to.
+
+        Raises:
+            ConfigError: timm does not know the backbone, or it has no features at stride 4.
+        """
+        super().__init__()
+        self.out_channels = out_channels
+        self.backbone = _create_backbone(backbone, pretrained, output_stride)
+        info = self.backbone.feature_info
+        strides = info.reduction()
+        if 4 not in strides:
+            raise ConfigError(
+                f"model.backbone: {backbone} has strides {strides}, DeepLabV3+ needs one of 4"
+            )
+        self.skip_index = strides.index(4)
+        deep, skip = info.channels()[-1], info.channels()[self.skip_index]
+        self.aspp = ASPP(deep, channels, _ASPP_RATES[output_stride])
+        self.skip = _conv(skip, skip_channels, 1)
+        self.decoder = nn.Sequential(
+            _conv(channels + skip_channels, channels, 3), _conv(channels, channels, 3)
+        )
+        self.project = nn.Conv2d(channels, out_channels, 1)
+
+    def forward(self, images: Tensor) -> Tensor:
+        """(B, 3, H, W) to (B, out_channels, H/4, W/4), rounded up."""
+        features = self.backbone(images)
+        skip = self.skip(features[self.skip_index])
+        deep = functional.interpolate(
+            self.aspp(features[-1]), skip.shape[-2:], mode="bilinear", align_corners=False
+        )
+        outputs: Tensor = self.project(self.decoder(torch.cat((deep, skip), dim=1)))
+        return outputs
+
+
+def _create_backbone(name: str, pretrained: bool, output_stride: int) -> nn.Module:
+    import timm  # half a second; only who builds a model pays for it
+
+    if not timm.is_model(name):
+        close = timm.list_models(f"*{name[:6]}*")[:5]
+        hint = f"; similar: {', '.join(close)}" if close else ""
+        raise ConfigError(f"model.backbone: timm has no model {name!r}{hint}")
+    try:
+        backbone: nn.Module = timm.create_model(
+            name, features_only=True, pretrained=pretrained, output_stride=output_stride
+        )
+    except OSError as error:  # no network, or the hub refused
+        raise ConfigError(
+            f"model.pretrained: the weights of {name} could not be downloaded "
+            f"({type(error).__name__}); go online, or set --model.pretrained false"
+        ) from error
+    except (TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
+        raise ConfigError(
+            f"model.backbone: {name} has no features at output stride {output_stride}: {error}"
+        ) from error
+    for module in backbone.modules():
+        if isinstance(module, nn.BatchNorm2d):
+            module.momentum = _BACKBONE_BN_MOMENTUM
+    return backbone

@@ -1,0 +1,48 @@
+"""One progress bar for all long work: count, rate and time left, on stderr."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Iterable
+from typing import TypeVar
+
+from tqdm import tqdm
+
+T = TypeVar("T")
+
+
+def progress(
+    iterable: Iterable[T],
+    *,
+    description: str,
+    total: int | None = None,
+    initial: int = 0,
+    unit: str = "it",
+) -> tqdm[T]:
+    """Wraps an iterable in a progress bar.
+
+    Standard output stays free for results (``--json``). Where stderr is a file or a CI
+    log, the bar is refreshed every 10 seconds instead of 10 times a second.
+
+    Args:
+        iterable: What to go through.
+        description: What is being done, in a word or two.
+        total: Number of items, if the iterable has no length.
+        initial: Items already done (a resumed job).
+        unit: What is counted, in the plural of a rate: "img", "step".
+
+    Returns:
+        The iterable; ``set_postfix`` shows further figures.
+    """
+    interval = 0.1 if sys.stderr.isatty() else 10.0
+    return tqdm(
+        iterable,
+        desc=description,
+        total=total,
+        initial=initial,
+        unit=unit,
+        mininterval=interval,
+        maxinterval=interval,
+        dynamic_ncols=sys.stderr.isatty(),
+        smoothing=0.05,
+    )

@@ -1,0 +1,122 @@
+"""Parameter groups, and optimiser state as plain named tensors (no pickle)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.optim import Optimizer
+
+from workbench import config
+from workbench.errors import RunError
+from workbench.trainers.schedules import poly
+
+_NORMALIZATION = (
+    nn.modules.batchnorm._BatchNorm,
+    nn.GroupNorm,
+    nn.LayerNorm,
+)
+
+
+def parameter_groups(model: nn.Module, settings: config.Train) -> list[dict[str, object]]:
+    """Sorts a model's parameters into groups with their own learning rate and decay.
+
+    Backbone, the rest of the network, and the class table; each with and without weight
+    decay (normalisation, biases, class embeddings and temperature are not decayed: a decay
+    of normalised vectors only changes their step size).
+
+    Args:
+        model: A ``SegmentationModel``.
+        settings: Learning rates and schedule.
+
+    Returns:
+        Groups with the extra keys "name", "base_lr" and "power".
+    """
+    undecayed = {
+        id(parameter)
+        for module in model.modules()
+        if isinstance(module, _NORMALIZATION)
+        for parameter in module.parameters(recurse=False)
+    }
+    sorted_names: dict[tuple[str, bool], list[nn.Parameter]] = {}
+    for name, parameter in model.named_parameters():
+        part = _part(name)
+        decay = part != "table" and not name.endswith("bias") and id(parameter) not in undecayed
+        sorted_names.setdefault((part, decay), []).append(parameter)
+    factors = {"backbone": settings.backbone_lr_factor, "table": settings.table_lr_factor}
+    return [
+        {
+            "name": part + ("" if decay else ", no decay"),
+            "params": parameters,
+            "lr": settings.lr * factors.get(part, 1.0),
+            "base_lr": settings.lr * factors.get(part, 1.0),
+            "power": settings.table_power if part == "table" else settings.power,
+            "weight_decay": settings.weight_decay if decay else 0.0,
+        }
+        for (part, decay), parameters in sorted_names.items()
+    ]
+
+
+def _part(name: str) -> str:
+    if name.startswith("table."):
+        return "table"
+    return "backbone" if ".backbone." in f".{name}" else "network"
+
+
+def build_optimizer(model: nn.Module, settings: config.Train) -> Optimizer:
+    """The optimiser a configuration names, over :func:`parameter_groups`."""
+    groups = parameter_groups(model, settings)
+    if settings.optimizer == "adamw":
+        return torch.optim.AdamW(groups, lr=settings.lr)
+    return torch.optim.SGD(groups, lr=settings.lr, momentum=settings.momentum)
+
+
+def set_learning_rates(optimizer: Optimizer, step: int, settings: config.Train) -> None:
+    """Sets every group's rate for the step about to be taken (0-based)."""
+    for group in optimizer.param_groups:
+        group["lr"] = poly(
+            step,
+            settings.steps,
+            power=group["power"],
+            base=group["base_lr"],
+            floor=settings.lr_floor,
+            warmup=settings.warmup_steps,
+        )
+
+
+def _parameters(optimizer: Optimizer) -> Iterator[tuple[int, nn.Parameter]]:
+    yield from enumerate(
+        parameter for group in optimizer.param_groups for parameter in group["params"]
+    )
+
+
+def state_tensors(optimizer: Optimizer) -> dict[str, Tensor]:
+    """Everything an optimiser remembers, as {"<parameter index>.<name>": tensor}."""
+    return {
+        f"{index}.{key}": value.detach()
+        if isinstance(value, Tensor)
+        else torch.tensor(value, dtype=torch.float64)
+        for index, parameter in _parameters(optimizer)
+        for key, value in optimizer.state.get(parameter, {}).items()
+        if value is not None
+    }
+
+
+def load_state_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> None:
+    """Puts back what :func:`state_tensors` returned.
+
+    Raises:
+        RunError: The state does not fit the optimiser's parameters.
+    """
+    parameters = dict(_parameters(optimizer))
+    for name, value in tensors.items():
+        index, _, key = name.partition(".")
+        parameter = parameters.get(int(index))
+        if parameter is None or (value.ndim > 0 and value.shape != parameter.shape):
+            raise RunError(
+                f"checkpoint: optimiser state {name!r} does not fit the model; "
+                "resume with the configuration the run was started with"
+            )
+        device = parameter.device if value.ndim > 0 else value.device
+        optimizer.state[parameter][key] = value.to(device).clone()

@@ -1,0 +1,156 @@
+"""From a configuration to a trained run directory."""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from workbench import config
+from workbench.datasets import open_dataset
+from workbench.datasets.base import SegmentationDataset, count_classes
+from workbench.inference import build_from_config
+from workbench.losses import build_loss
+from workbench.runs import RunDirectory
+from workbench.trainers.hooks import Checkpoints, Evaluations, Hook, MetricsLog
+from workbench.trainers.sampling import StepSampler, training_batches
+from workbench.trainers.trainer import Trainer, make_accelerator
+from workbench.vocabulary import Vocabulary
+
+
+def train(run_config: config.Run, path: Path | str, *, resume: bool = False) -> RunDirectory:
+    """Trains a model and leaves a run directory.
+
+    Args:
+        run_config: What to do.
+        path: Folder of the run.
+        resume: Go on from the last whole checkpoint, if the folder holds one.
+
+    Returns:
+        The finished run.
+
+    Raises:
+        DataError: The dataset cannot be read.
+        RunError: The folder holds a run already (without ``resume``) or is being written.
+    """
+    accelerator = make_accelerator(run_config.train)
+    dataset = open_training_set(run_config.data)
+    vocabulary = counted_vocabulary(dataset)
+    torch.manual_seed(run_config.train.seed)  # of the initial weights
+    model = build_from_config(run_config, len(vocabulary))
+    trainer = Trainer(
+        run_config,
+        model,
+        build_loss(run_config.loss, run_config.model.distance),
+        accelerator=accelerator,
+    )
+    if not accelerator.is_main_process:
+        accelerator.wait_for_everyone()  # until the main process has put the run in order
+        run = RunDirectory.open(path)
+        _restore(trainer, run, resume)
+        trainer.fit(_batches(trainer, dataset))
+        return run
+    run = RunDirectory.create(
+        path,
+        config=config.to_dict(portable(run_config)),
+        vocabulary=vocabulary,
+        resume=resume,
+    )
+    with run.lock():
+        _restore(trainer, run, resume)
+        run.truncate_metrics(trainer.step)
+        run.write_status("running", step=trainer.step, steps=run_config.train.steps)
+        accelerator.wait_for_everyone()
+        try:
+            trainer.fit(_batches(trainer, dataset), _hooks(trainer, run))
+        except BaseException as error:
+            message = str(error) or type(error).__name__
+            run.write_status(
+                "failed", step=trainer.step, steps=run_config.train.steps, message=message
+            )
+            raise
+        run.write_status("done", step=trainer.step, steps=run_config.train.steps)
+    return run
+
+
+def open_training_set(settings: config.Data) -> SegmentationDataset:
+    """The training split with the augmentation of a configuration."""
+    from workbench.datasets.transforms import train_transform
+
+    dataset = open_dataset(settings.dataset, settings.root, settings.train_split)
+    dataset.transform = train_transform(
+        crop=settings.crop,
+        scale=settings.scale,
+        flip=settings.flip,
+        color_jitter=settings.color_jitter,
+        fill=dataset.mean_color,
+    )
+    return dataset
+
+
+def counted_vocabulary(dataset: SegmentationDataset) -> Vocabulary:
+    """The classes with their training images and pixels, counted if nobody has before."""
+    vocabulary = dataset.vocabulary
+    if int(vocabulary.table["train_pixels"].sum()) > 0:
+        return vocabulary
+    return vocabulary.with_counts(*count_classes(dataset))
+
+
+def portable(run_config: config.Run) -> config.Run:
+    """The configuration without absolute paths, as a run directory keeps it."""
+    root = run_config.data.root
+    if os.path.isabs(root):
+        root = os.path.relpath(root)
+    return dataclasses.replace(run_config, data=dataclasses.replace(run_config.data, root=root))
+
+
+def _restore(trainer: Trainer, run: RunDirectory, resume: bool) -> None:
+    if resume and run.has_checkpoint():
+        trainer.restore(run.load_checkpoint("last"))
+
+
+def _batches(trainer: Trainer, dataset: SegmentationDataset) -> Any:
+    settings = trainer.config.train
+    sampler = StepSampler(
+        len(dataset),
+        settings.batch_size,
+        seed=settings.seed,
+        start=trainer.step,
+        stop=settings.steps,
+        rank=trainer.accelerator.process_index,
+        world=trainer.accelerator.num_processes,
+    )
+    return training_batches(
+        dataset, sampler, seed=settings.seed, workers=trainer.config.data.workers
+    )
+
+
+def _hooks(trainer: Trainer, run: RunDirectory) -> list[Hook]:
+    settings = trainer.config.train
+    log = MetricsLog(run, settings.log_every, seconds_before=trainer.seconds)
+    return [
+        log,
+        Checkpoints(run, settings.checkpoint_every, settings.keep_checkpoints),
+        Evaluations(run, log, settings.evaluate_every, _periodic_evaluation(trainer)),
+    ]
+
+
+def _periodic_evaluation(trainer: Trainer) -> Callable[[], dict[str, Any]]:
+    from workbench.evaluation.run import evaluate_model
+
+    data = trainer.config.data
+    if not trainer.config.train.evaluate_every:
+        return dict
+    dataset = open_dataset(data.dataset, data.root, data.val_split)
+
+    def evaluate() -> dict[str, Any]:
+        model = trainer.unwrapped.eval()
+        return evaluate_model(
+            model, dataset, images=trainer.config.train.evaluate_images
+        ).summary
+
+    return evaluate
