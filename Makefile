@@ -13,7 +13,7 @@ ARGS   ?=
 APP_INSTALLED  := $(VENV)/.installed-app
 TEST_INSTALLED := $(VENV)/.installed-test
 
-.PHONY: help app notebooks test test-fast test-slow lint format browser demo screenshots clean
+.PHONY: help app notebooks test test-fast test-slow lint format browser demo real-photos screenshots clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -58,6 +58,7 @@ browser: ## find a Chromium for the browser tests, or install Debian's
 	else echo "make browser: no Chromium found; installing it needs root: run 'apt-get install chromium' as root" >&2; exit 1; fi; \
 	$$as_root $(APT_GET) update -q && $$as_root $(APT_GET) install -q -y --no-install-recommends chromium fonts-liberation
 
+REALDATA  ?= ../shared/realdata
 DEMO_DATA ?= data/shapeworld
 DEMO_RUN  ?= runs/shapeworld-demo
 DEMO_OUT  ?= runs/demo-again
@@ -66,9 +67,12 @@ demo: $(APP_INSTALLED) ## train the shipped demo run again from nothing, into DE
 	$(BIN)/workbench sample shapeworld $(DEMO_DATA)
 	$(BIN)/workbench prepare shapeworld $(DEMO_DATA)
 	$(BIN)/workbench train --preset shapeworld-demo --data.root $(DEMO_DATA) --run $(DEMO_RUN)
-	$(BIN)/workbench evaluate $(DEMO_RUN)
-	$(BIN)/workbench project $(DEMO_RUN)
-	$(BIN)/workbench pack $(DEMO_RUN) $(DEMO_OUT)
+	$(BIN)/workbench pack $(DEMO_RUN) $(DEMO_OUT) --replace
+	$(BIN)/workbench evaluate $(DEMO_OUT) --save 120
+	$(BIN)/workbench project $(DEMO_OUT)
+
+real-photos: $(TEST_INSTALLED) ## train on the real ADE20K and VOC samples in REALDATA, write docs/real_photos.*
+	$(BIN)/python docs/real_photos.py $(REALDATA) $(ARGS)
 
 screenshots: $(TEST_INSTALLED) ## photograph every page of the app into docs/images
 	$(BIN)/python -m pytest -m browser --screenshots docs/images $(ARGS)

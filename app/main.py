@@ -26,5 +26,5 @@ page = st.navigation(
         st.Page("views/class_map.py", title="Class map", icon=":material/scatter_plot:"),
     ]
 )
-shell.open_run()
-page.run()
+with shell.open_run():
+    page.run()

@@ -8,7 +8,8 @@ import os
 import re
 import shlex
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -76,8 +77,15 @@ def runs_folder(argv: Sequence[str]) -> Path:
     return here if here.is_dir() else REPOSITORY / "runs"
 
 
-def open_run() -> None:
-    """Draws the run picker in the sidebar and remembers the choice for the page."""
+@contextmanager
+def open_run() -> Iterator[None]:
+    """Draws the run picker in the sidebar; within, pages show that run."""
+    with state.url():
+        _pick_run()
+        yield
+
+
+def _pick_run() -> None:
     st.html(f"<style>{_STYLE}</style>")
     folder = runs_folder(sys.argv[1:])
     found = data.runs(folder)

@@ -6,12 +6,15 @@ the browser's back button) wins over the session.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from typing import TypeVar
 
 import streamlit as st
 
 T = TypeVar("T")
+
+_PUBLISHED = "published_choices"
 
 
 def widget_key(name: str) -> str:
@@ -42,15 +45,24 @@ def seed(name: str, options: Collection[T], default: T, parse: Callable[[str], T
 
 
 def publish(name: str, value: object) -> None:
-    """Keeps a choice for the other pages and writes it into the URL; None takes it out."""
+    """Keeps a choice for the other pages, and for the URL; None takes it out."""
     st.session_state[f"last_{name}"] = value
-    text = None if value is None else str(value)
-    st.session_state[f"url_{name}"] = text
-    if text is None:
-        if name in st.query_params:
-            del st.query_params[name]
-    elif st.query_params.get(name) != text:
-        st.query_params[name] = text
+    st.session_state[f"url_{name}"] = None if value is None else str(value)
+    st.session_state.setdefault(_PUBLISHED, []).append(name)
+
+
+@contextmanager
+def url() -> Iterator[None]:
+    """Writes what is published within into the URL, at once: one step in the history."""
+    st.session_state[_PUBLISHED] = []
+    try:
+        yield
+    finally:  # also where a page stops early
+        before = st.query_params.to_dict()
+        chosen = {name: st.session_state[f"url_{name}"] for name in st.session_state[_PUBLISHED]}
+        after = {name: text for name, text in (before | chosen).items() if text is not None}
+        if after != before:
+            st.query_params.from_dict(after)
 
 
 def choose(name: str, value: object) -> None:

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from workbench import charts
+from workbench.colors import GROUPS
 
 CLASSES = 1284
 
@@ -71,7 +72,16 @@ def test_class_map(per_class: pd.DataFrame, three: bool, color_by: str) -> None:
     assert figure.data[0].type == ("scatter3d" if three else "scatter")
     assert len(figure.data[0].x) == CLASSES
     assert len(set(figure.data[0].marker.color)) > 3
+    assert figure.data[0].marker.cmax == len(figure.data[0].marker.colorscale) - 1
     assert len(figure.data[1].x) == 2
+
+
+def test_points_have_the_colours_of_the_key(per_class: pd.DataFrame) -> None:
+    marker = charts.iou_against_images(per_class).data[0].marker
+    scale = dict(marker.colorscale)
+    scored = per_class[per_class["iou"].notna()]
+    shown = [scale[code / marker.cmax] for code in marker.color]
+    assert shown == [GROUPS[group] for group in scored["group"]]
 
 
 def test_large_vocabularies_use_webgl(per_class: pd.DataFrame) -> None:

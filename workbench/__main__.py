@@ -281,20 +281,57 @@ def _pack(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _add_bench(commands: Commands) -> None:
-    parser = _command(commands, "bench", _bench, "measure what a training step costs")
-    parser.add_argument("what", choices=("memory",))
+    text = "measure what a training step costs, each number in a fresh process"
+    parser = _command(commands, "bench", _bench, text, takes_settings=True, json_flag=False)
+    parser.add_argument("what", choices=("memory",), help="peak memory (and time) of a step")
     parser.add_argument("--classes", default="21,1284", help="class counts, comma separated")
     parser.add_argument("--methods", default="dense,nearest,streaming")
     parser.add_argument("--crop", type=int, default=256, help="side of the images in pixels")
     parser.add_argument("--batch-size", type=int, default=2)
-    parser.add_argument("--network", default="deeplabv3plus")
-    parser.add_argument("--out", "--json-file", type=Path, dest="file", help=argparse.SUPPRESS)
+    parser.add_argument("--network", default="deeplabv3plus", help="deeplabv3plus or small")
+    parser.add_argument("--steps", type=int, default=3, help="steps timed, after one that is not")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument(
+        "--json",
+        dest="json_file",
+        metavar="FILE",
+        type=Path,
+        nargs="?",
+        const=Path("-"),
+        help="write the rows to FILE, or print them as JSON",
+    )
+    parser.set_defaults(json=False)  # the rows are a list: printed here, not by main
 
 
 def _bench(options: argparse.Namespace) -> dict[str, Any]:
     from workbench.benchmarks import memory
+    from workbench.runs import to_json, write_json
 
-    return memory.run(options)
+    run_config = memory.step_config(
+        network=options.network,
+        crop=options.crop,
+        batch_size=options.batch_size,
+        overrides=options.overrides,
+    )
+    rows = memory.run_memory(
+        memory.parse_counts(options.classes),
+        options.methods.split(","),
+        run_config=run_config,
+        steps=options.steps,
+        device=options.device,
+    )
+    if options.json_file == Path("-"):
+        print(to_json(rows, indent=2))
+        return {}
+    if options.json_file is not None:
+        write_json(options.json_file, rows)
+    shown = ("peak_bytes", "baseline_bytes", "seconds", "note")
+    return {
+        f"{row['method']} {row['classes']}": {
+            name: row[name] for name in shown if row[name] not in (None, "")
+        }
+        for row in rows
+    }
 
 
 if __name__ == "__main__":

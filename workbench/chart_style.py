@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import lru_cache
 from typing import Any, Final
 
 import plotly.graph_objects as go
@@ -16,6 +17,7 @@ MUTED: Final = {False: "#5b6675", True: "#9aa5b3"}
 _FONT = "Source Sans, Source Sans Pro, Inter, Helvetica, Arial, sans-serif"
 
 
+@lru_cache(maxsize=2)
 def template(dark: bool = False) -> go.layout.Template:
     """The common look: transparent paper, light grid, no decoration."""
     axis = {

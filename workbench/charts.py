@@ -22,6 +22,7 @@ from workbench.colors import (
     CATEGORIES,
     GROUPS,
     IOU_RAMP,
+    MISSING,
     ColorKey,
     color_key,
     sample_ramp,
@@ -188,11 +189,8 @@ def hover_texts(table: pd.DataFrame, key: ColorKey | None = None) -> list[str]:
     if key is not None and key.title not in {label for label, _ in parts}:
         parts.append((key.title, key.labels))
     for label, values in parts:
-        title = html.escape(label)
-        lines = [
-            f"{line}<br>{title} {html.escape(value)}"
-            for line, value in zip(lines, values, strict=True)
-        ]
+        said = {value: f"<br>{html.escape(label)} {html.escape(value)}" for value in set(values)}
+        lines = [line + said[value] for line, value in zip(lines, values, strict=True)]
     return lines
 
 
@@ -292,7 +290,7 @@ def _add_median(plot: go.Figure, x: pd.Series, y: pd.Series, dark: bool) -> None
 def _points(
     coordinates: Mapping[str, Any], table: pd.DataFrame, key: ColorKey, *, size: float
 ) -> go.Scatter | go.Scattergl | go.Scatter3d:
-    """All classes as one trace: colours in an array, the class id in customdata."""
+    """All classes as one trace: colour codes in an array, the class id in customdata."""
     common: dict[str, Any] = {
         "mode": "markers",
         "customdata": table[["class_id"]].to_numpy(),
@@ -300,18 +298,23 @@ def _points(
         "hoverinfo": "text",
         "showlegend": False,
     }
+    # Numbers into a list of colours: plotly checks a thousand colour names one by one, which
+    # takes longer than all the rest of a page.
+    codes, shades = pd.factorize(pd.Series(key.colors, dtype=object))
+    palette = [*shades, MISSING, MISSING]  # never without two, which a colour scale needs
+    marker: dict[str, Any] = {
+        "color": codes,
+        "cmin": 0,
+        "cmax": len(palette) - 1,
+        "colorscale": [[at / (len(palette) - 1), color] for at, color in enumerate(palette)],
+    }
     if "z" in coordinates:
-        marker = {"color": key.colors, "size": size * 0.6, "opacity": 0.95}
+        marker |= {"size": size * 0.6, "opacity": 0.95}
         # WebGL draws outlines without transparency, so this grey is darker than the others.
         marker |= {"line": {"width": 1, "color": "#6b727c"}}
         return go.Scatter3d(**coordinates, **common, marker=marker)
     kind = go.Scatter if len(table) <= _SVG_LIMIT else go.Scattergl
-    marker = {
-        "color": key.colors,
-        "size": size,
-        "opacity": 0.85,
-        "line": {"width": 0.8, "color": OUTLINE},
-    }
+    marker |= {"size": size, "opacity": 0.85, "line": {"width": 0.8, "color": OUTLINE}}
     return kind(
         **coordinates,
         **common,
@@ -368,7 +371,9 @@ def class_map(
     if "z" in points:
         box = {"visible": False, "showspikes": False}
         camera = {"eye": {"x": 1.0, "y": 1.0, "z": 0.75}}
-        plot.update_layout(scene={"xaxis": box, "yaxis": box, "zaxis": box, "aspectmode": "cube", "camera": camera})
+        plot.update_layout(
+            scene={"xaxis": box, "yaxis": box, "zaxis": box, "aspectmode": "cube", "camera": camera}
+        )
         plot.update_layout(dragmode="orbit")
     else:
         plot.update_xaxes(**bare)

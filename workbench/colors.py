@@ -41,6 +41,7 @@ GROUPS: Final = {
     "stuff": "#6d7fb3",
 }
 _MAX_ENTRIES = 24  # of a legend; beyond it the smallest categories share one entry
+_SHADES = 64  # finer steps cannot be told apart; fewer colours make smaller figures
 _HUE_NAMES = frozenset({"hue", "color", "colour"})
 
 
@@ -82,12 +83,13 @@ def sample_ramp(ramp: Sequence[str], positions: np.ndarray) -> list[str]:
 
     Args:
         ramp: Evenly spaced colours, low to high.
-        positions: (N,) in 0..1, clipped; NaN gives ``MISSING``.
+        positions: (N,) in 0..1, clipped and rounded to 64 shades; NaN gives ``MISSING``.
 
     Returns:
         N "#rrggbb" strings.
     """
     positions = np.asarray(positions, dtype=np.float64)
+    positions = (positions * _SHADES).round() / _SHADES
     known = np.isfinite(positions)
     anchors = to_rgb(ramp)
     at = np.clip(np.where(known, positions, 0.0), 0.0, 1.0) * (len(anchors) - 1)

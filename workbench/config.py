@@ -261,7 +261,7 @@ def from_dict(values: Mapping[str, Any], *, base: Run | None = None) -> Run:
     parser.add_class_arguments(Run, as_group=False)
     try:
         parsed = parser.parse_object(merged)
-        built = parser.instantiate_classes(parsed)
+        built = parser.instantiate(parsed)
     except ConfigError:
         raise
     except Exception as error:  # jsonargparse raises several kinds; all mean a wrong value

@@ -48,10 +48,11 @@ def _subtitle(run: shell.Context) -> None:
         ("model", "embedding_dim", "D = {}"),
         ("model", "distance", "{} distance"),
         ("loss", "name", "{} loss"),
-        ("train", "steps", "{:,} steps"),
+        ("train", "steps", "{} steps"),
     ):
-        value = (config.get(section) or {}).get(key)
-        if value is not None:
+        settings = config.get(section)
+        value = settings.get(key) if isinstance(settings, dict) else None
+        if isinstance(value, (str, int)):
             parts.append(wording.format(value))
     st.caption(" · ".join(shell.plain(part) for part in dict.fromkeys(parts)))
 

@@ -99,8 +99,9 @@ def test_choice_is_in_the_url_and_survives_a_change_of_page(
 @pytest.mark.parametrize("value", ["99999", "-1", "x", ""])
 def test_nonsense_in_the_url_is_ignored(synthetic_runs: Path, open_app: Open, value: str) -> None:
     query = {name: value for name in ("class", "image", "with", "layout", "color", "order")}
+    app = open_app(synthetic_runs, **query)
     for page in PAGES:
-        app = open_app(synthetic_runs, page, **query)
+        app.switch_page(page).run()
         assert not app.exception
         assert not app.error
 
@@ -180,7 +181,8 @@ def test_running_training_shows_progress(half_run: Path, open_app: Open) -> None
         run.write_status("running", step=500, steps=2000, eta_seconds=3700)
         app = open_app(half_run.parent)
         assert not app.exception
-        assert "Step 500 of 2,000, about 1 h 2 min left" in str(app.main)
+        assert app.progress[0].value == 25
+        assert app.progress[0].text == "Step 500 of 2,000, about 1 h 2 min left"
         assert "workbench evaluate" in words(app)
 
 
@@ -219,8 +221,9 @@ BREAKS: dict[str, Callable[[Path], object]] = {
 @pytest.mark.parametrize("name", BREAKS)
 def test_half_written_runs_open_on_every_page(half_run: Path, open_app: Open, name: str) -> None:
     BREAKS[name](half_run)
+    app = open_app(half_run.parent, **{"class": "1283"})
     for page in PAGES:
-        app = open_app(half_run.parent, page, **{"class": "1283"})
+        app.switch_page(page).run()
         assert not app.exception, page
         assert not app.error, page
 
@@ -249,9 +252,9 @@ def test_hostile_names(
         for class_id in (0, 1, len(names) - 1):
             app = open_app(tmp_path, page, **{"class": str(class_id)})
             assert not app.exception
-            for block in app.get("html"):
-                assert "<img" not in str(block)
-                assert "<script" not in str(block)
+            for block in app.html:
+                assert "<img" not in block.proto.body
+                assert "<script" not in block.proto.body
 
 
 @pytest.mark.parametrize(

@@ -7,6 +7,7 @@ peak memory never falls and because nothing that ran before may warm or fragment
 
 from __future__ import annotations
 
+import json
 import os
 import subprocess
 import sys
@@ -31,7 +32,7 @@ _KILLED = -9
 _NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "bad_alloc", "out of memory")
 
 
-class OutOfMemory(Exception):  # noqa: N818 - an outcome of a measurement, not a mistake
+class OutOfMemory(Exception):
     """The measurement needs more memory than there is."""
 
 
@@ -84,8 +85,6 @@ def run_isolated(spec: Spec, *, limit: int | None = None) -> Row:
 
 
 def _read_answer(text: str, code: int, said: str) -> Row:
-    import json
-
     answer: dict[str, Any] = json.loads(text) if text else {}
     if "row" in answer:
         row: Row = answer["row"]
@@ -106,9 +105,8 @@ def answer_request(request: Mapping[str, Any], path: Path) -> None:
         request: "spec" and "limit".
         path: The file to write the answer to.
     """
-    import torch  # before the limit: what the libraries take is not the measurement's
+    import torch  # noqa: F401 - before the limit: what libraries take is not the measurement's
 
-    torch.set_num_threads(torch.get_num_threads())
     if request["limit"] is not None:
         limit_memory(int(request["limit"]))
     spec = request["spec"]

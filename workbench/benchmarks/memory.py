@@ -9,10 +9,12 @@ from __future__ import annotations
 
 import dataclasses
 import os
+import re
 import statistics
+import sys
 import time
 from collections.abc import Mapping, Sequence
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor
@@ -86,6 +88,17 @@ def step_config(
     return config.from_overrides(base, overrides or {})
 
 
+def parse_counts(text: str) -> list[int]:
+    """Numbers of classes as the command line takes them: ``"21,1284"``.
+
+    Raises:
+        ConfigError: Something else than whole numbers with commas between.
+    """
+    if not re.fullmatch(r"\d+(,\d+)*", text):
+        raise ConfigError(f"--classes: whole numbers such as 21,1284, got {text!r}")
+    return [int(count) for count in text.split(",")]
+
+
 def run_memory(
     classes: Sequence[int] = CLASSES,
     methods: Sequence[str] = METHODS,
@@ -131,7 +144,7 @@ def run_memory(
     bar = progress(jobs, description="bench memory", unit="row")
     rows = []
     for method, count in bar:
-        bar.set_postfix(method=method, classes=count, refresh=True)
+        bar.set_postfix(method=method, classes=count, refresh=sys.stderr.isatty())
         spec = _spec(run_config, method, count, steps=steps, device=device)
         rows.append({**_measure(spec, limit), "machine": machine})
     baseline, *measured = rows
@@ -276,12 +289,10 @@ def random_batch(settings: config.Run, classes: int) -> Batch:
 
     generator = torch.Generator().manual_seed(settings.train.seed)
     size, side = settings.train.batch_size, settings.data.crop
-    images = torch.randint(
-        0, 256, (size, 3, side, side), dtype=torch.uint8, generator=generator
-    )
+    images = torch.randint(0, 256, (size, 3, side, side), dtype=torch.uint8, generator=generator)
     masks = torch.randint(0, max(1, classes), (size, side, side), generator=generator)
     return Batch(images, masks, [f"random {number}" for number in range(size)])
 
 
-def _peak(device: Any) -> int:
+def _peak(device: str) -> int:
     return torch.cuda.max_memory_allocated() if device == "cuda" else peak_rss()

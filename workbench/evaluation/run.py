@@ -14,6 +14,7 @@ from torch import Tensor
 from workbench import config
 from workbench.datasets import open_dataset
 from workbench.datasets.base import SegmentationDataset
+from workbench.errors import DataError
 from workbench.evaluation.evaluate import Evaluation, evaluate_predictions
 from workbench.evaluation.projection import project_steps
 from workbench.inference import load_model, predict_labels
@@ -119,7 +120,12 @@ def evaluate_run(
     split = split or data.val_split
     model, step = load_model(run, checkpoint)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    dataset = open_dataset(data.dataset, data.root, split)
+    try:
+        dataset = open_dataset(data.dataset, data.root, split)
+    except DataError as error:
+        if root is not None:
+            raise
+        raise DataError(f"{error}; if the data has moved, name its folder: --root DIR") from error
     chosen = evenly_spaced(len(dataset), images)
     kept = {dataset.ids[chosen[place]] for place in evenly_spaced(len(chosen), save)}
 

@@ -11,7 +11,7 @@ and the tile of scores is bounded by a byte budget, whatever C.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from typing import Any, NamedTuple
+from typing import NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -35,7 +35,7 @@ class LossTerms(NamedTuple):
     """
 
     sum: Tensor
-    count: Tensor
+    count: Tensor  # type: ignore[assignment]  # takes the place of tuple.count, which nobody needs
 
     def mean(self) -> Tensor:
         """Mean over labelled pixels; 0 (with zero gradients) where there are none."""
@@ -67,10 +67,13 @@ def streaming_cross_entropy(
 
     Returns:
         Sum and count over the labelled pixels.
+
+    Raises:
+        ValueError: A target is neither a class of the table nor ``ignore_index``.
     """
-    labelled = (targets != ignore_index).nonzero().squeeze(1)
+    labelled = _labelled(targets, len(classes.weight), ignore_index)
     count = torch.tensor(len(labelled), device=targets.device)
-    total: Tensor = _Streaming.apply(  # type: ignore[no-untyped-call]
+    total: Tensor = _Streaming.apply(
         distance.embed(pixels[labelled]),
         distance.embed(classes.weight),
         classes.bias,
@@ -110,10 +113,13 @@ def nearest_cross_entropy(
 
     Returns:
         Sum and count over the labelled pixels.
+
+    Raises:
+        ValueError: A target is neither a class of the table nor ``ignore_index``.
     """
-    labelled = (targets != ignore_index).nonzero().squeeze(1)
+    labelled = _labelled(targets, len(classes.weight), ignore_index)
     count = torch.tensor(len(labelled), device=targets.device)
-    total: Tensor = _Nearest.apply(  # type: ignore[no-untyped-call]
+    total: Tensor = _Nearest.apply(
         distance.embed(pixels[labelled]),
         distance.embed(classes.weight),
         classes.bias,
@@ -148,6 +154,15 @@ def dense_cross_entropy(
     return LossTerms(total, (targets != ignore_index).sum())
 
 
+def _labelled(targets: Tensor, classes: int, ignore_index: int) -> Tensor:
+    """Positions of the pixels that count; a foreign id would otherwise pass as a wrong loss."""
+    counted = targets != ignore_index
+    if bool((counted & ((targets < 0) | (targets >= classes))).any()):
+        foreign = targets[counted & ((targets < 0) | (targets >= classes))][0]
+        raise ValueError(f"target {int(foreign)} is none of the {classes} classes")
+    return counted.nonzero().squeeze(1)
+
+
 class _Gradients(NamedTuple):
     """Where a loss collects its value and gradients; accumulated in place."""
 
@@ -169,18 +184,28 @@ class _Gradients(NamedTuple):
         )
 
 
+class _Context(Protocol):
+    """What autograd hands to forward and backward, and what we put on it."""
+
+    saved_tensors: tuple[Tensor, ...]
+    temperature_shape: torch.Size
+    rest: tuple[None, ...]
+
+    def save_for_backward(self, *tensors: Tensor) -> None: ...
+
+
 class _GradientInForward(torch.autograd.Function):
     """Shared backward: the gradients are ready, only the outer factor is missing."""
 
     @staticmethod
     @once_differentiable
-    def backward(ctx: Any, outer: Tensor) -> tuple[Tensor | None, ...]:  # type: ignore[override]
+    def backward(ctx: _Context, outer: Tensor) -> tuple[Tensor | None, ...]:
         pixels, weight, temperature, *bias = ctx.saved_tensors
         head = (outer * pixels, outer * weight, outer * bias[0] if bias else None)
         return (*head, (outer * temperature).reshape(ctx.temperature_shape), *ctx.rest)
 
     @staticmethod
-    def keep(ctx: Any, grads: _Gradients, temperature: Tensor, others: int) -> Tensor:
+    def keep(ctx: _Context, grads: _Gradients, temperature: Tensor, others: int) -> Tensor:
         bias = () if grads.bias is None else (grads.bias,)
         ctx.save_for_backward(grads.pixels, grads.weight, grads.temperature, *bias)
         ctx.temperature_shape = temperature.shape
@@ -190,8 +215,8 @@ class _GradientInForward(torch.autograd.Function):
 
 class _Streaming(_GradientInForward):
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any,
+    def forward(
+        ctx: _Context,
         pixels: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -205,9 +230,7 @@ class _Streaming(_GradientInForward):
         rows = max(1, per_tile // (pixels.element_size() * len(weight)))
         columns = len(weight)
         if rows < min(_FEWEST_ROWS, len(pixels)):
-            rows, columns = tile_shape(
-                len(pixels), len(weight), per_tile, pixels.element_size()
-            )
+            rows, columns = tile_shape(len(pixels), len(weight), per_tile, pixels.element_size())
         for top in range(0, len(pixels), rows):
             block = slice(top, top + rows)
             _streaming_block(
@@ -278,8 +301,8 @@ def _streaming_block(
 
 class _Nearest(_GradientInForward):
     @staticmethod
-    def forward(  # type: ignore[override]
-        ctx: Any,
+    def forward(
+        ctx: _Context,
         pixels: Tensor,
         weight: Tensor,
         bias: Tensor | None,
@@ -293,11 +316,12 @@ class _Nearest(_GradientInForward):
         members = targets[:, None]
         products = (pixels * weight[targets]).sum(dim=1, keepdim=True)
         if k > 0:
+            shift = None if bias is None else bias / temperature
             indices, scores = top_k_products(
-                pixels, weight, k, bias=bias, exclude=targets, budget=budget
+                pixels, weight, k, bias=shift, exclude=targets, budget=budget
             )
             members = torch.cat((members, indices), dim=1)
-            scores = scores if bias is None else scores - bias[indices]
+            scores = scores if shift is None else scores - shift[indices]
             products = torch.cat((products, scores), dim=1)
         raw = distance.logit(products)
         logits = temperature * raw if bias is None else temperature * raw + bias[members]

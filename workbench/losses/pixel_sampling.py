@@ -46,9 +46,7 @@ def sample_pixels(
     # without replacement (Efraimidis & Spirakis 2006); multinomial stops at 2^24 pixels.
     keys = torch.empty(len(labelled), device=flat.device).exponential_(generator=generator)
     if balance == "inverse_sqrt":
-        _, inverse, counts = torch.unique(
-            flat[labelled], return_inverse=True, return_counts=True
-        )
+        _, inverse, counts = torch.unique(flat[labelled], return_inverse=True, return_counts=True)
         keys *= counts.float().sqrt()[inverse]
     return labelled[keys.topk(number, largest=False, sorted=False).indices]
 

@@ -7,6 +7,8 @@ decoder that fuses them with features at stride 4.
 
 from __future__ import annotations
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -107,8 +109,8 @@ class DeepLabV3Plus(nn.Module):
         super().__init__()
         self.out_channels = out_channels
         self.backbone = _create_backbone(backbone, pretrained, output_stride)
-        info = self.backbone.feature_info
-        strides = info.reduction()
+        info: Any = self.backbone.feature_info  # timm's FeatureInfo, which has no types
+        strides: list[int] = info.reduction()
         if 4 not in strides:
             raise ConfigError(
                 f"model.backbone: {backbone} has strides {strides}, DeepLabV3+ needs one of 4"

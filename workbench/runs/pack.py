@@ -42,7 +42,8 @@ def pack(
         for step in run.embedding_steps():
             packed.write_embeddings(step, _halved(run.read_embeddings(step)))
         for record in run.metrics().to_dict("records"):
-            packed.append_metrics({str(key): value for key, value in record.items() if value == value})
+            present = {str(key): value for key, value in record.items() if value == value}
+            packed.append_metrics(present)
         packed.write_status("done", step=state.step, steps=state.step)
     size = sum(path.stat().st_size for path in out.rglob("*") if path.is_file())
     return {"run": str(out), "step": state.step, "bytes": size}

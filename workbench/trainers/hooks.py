@@ -44,7 +44,7 @@ class MetricsLog(Hook):
         self.run, self.every = run, every
         self.started = time.monotonic() - seconds_before
         self.first_step: int | None = None
-        self.events = SummaryWriter(str(run.path / "tensorboard"))  # type: ignore[no-untyped-call]
+        self.events = SummaryWriter(str(run.path / "tensorboard"))
 
     def after_step(self, trainer: Trainer, record: Record) -> None:
         """Logs every ``every`` steps, and the last one."""
@@ -64,11 +64,11 @@ class MetricsLog(Hook):
         self.run.append_metrics(record)
         for name, value in record.items():
             if name != "step":
-                self.events.add_scalar(name, value, int(record["step"]))  # type: ignore[no-untyped-call]
+                self.events.add_scalar(name, value, int(record["step"]))
 
     def at_end(self, trainer: Trainer) -> None:
         """Closes the event file."""
-        self.events.close()  # type: ignore[no-untyped-call]
+        self.events.close()
 
 
 class Checkpoints(Hook):

@@ -6,7 +6,7 @@ same images with the same augmentation, because nothing depends on what was draw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -25,7 +25,7 @@ class Draw(NamedTuple):
     """
 
     position: int
-    index: int
+    index: int  # type: ignore[assignment]  # takes the place of tuple.index, which nobody needs
 
 
 class StepSampler(Sampler[list[Draw]]):
@@ -118,9 +118,9 @@ def collate(samples: list[Sample]) -> Batch:
 
 def training_batches(
     dataset: SegmentationDataset, sampler: StepSampler, *, seed: int, workers: int
-) -> DataLoader[Sample]:
+) -> Iterable[Batch]:
     """A loader that yields one :class:`Batch` a step."""
-    return DataLoader(
+    loader: Iterable[Batch] = DataLoader(
         SeededDataset(dataset, seed),
         batch_sampler=sampler,
         num_workers=workers,
@@ -130,3 +130,4 @@ def training_batches(
         persistent_workers=False,
         pin_memory=torch.cuda.is_available(),
     )
+    return loader

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 
 def poly(
     step: int, steps: int, *, power: float, base: float, floor: float = 0.0, warmup: int = 0
@@ -21,7 +23,7 @@ def poly(
     >>> poly(0, 100, power=0.9, base=0.01)
     0.01
     """
-    value = base * max(0.0, 1.0 - step / steps) ** power
+    value = base * math.pow(max(0.0, 1.0 - step / steps), power)
     if step < warmup:
         value *= (step + 1) / warmup
     return max(value, min(floor, base))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +17,7 @@ from workbench.inference import build_from_config
 from workbench.losses import build_loss
 from workbench.runs import RunDirectory
 from workbench.trainers.hooks import Checkpoints, Evaluations, Hook, MetricsLog
-from workbench.trainers.sampling import StepSampler, training_batches
+from workbench.trainers.sampling import Batch, StepSampler, training_batches
 from workbench.trainers.trainer import Trainer, make_accelerator
 from workbench.vocabulary import Vocabulary
 
@@ -37,23 +37,19 @@ def train(run_config: config.Run, path: Path | str, *, resume: bool = False) -> 
         DataError: The dataset cannot be read.
         RunError: The folder holds a run already (without ``resume``) or is being written.
     """
+    loss = build_loss(run_config.loss, run_config.model.distance)  # first: it checks the names
     accelerator = make_accelerator(run_config.train)
     dataset = open_training_set(run_config.data)
     vocabulary = counted_vocabulary(dataset)
     torch.manual_seed(run_config.train.seed)  # of the initial weights
     model = build_from_config(run_config, len(vocabulary))
-    trainer = Trainer(
-        run_config,
-        model,
-        build_loss(run_config.loss, run_config.model.distance),
-        accelerator=accelerator,
-    )
+    trainer = Trainer(run_config, model, loss, accelerator=accelerator)
+    if resume:  # before the run is touched: a configuration that does not fit changes nothing
+        _restore(trainer, RunDirectory(path), vocabulary)
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()  # until the main process has put the run in order
-        run = RunDirectory.open(path)
-        _restore(trainer, run, resume)
         trainer.fit(_batches(trainer, dataset))
-        return run
+        return RunDirectory.open(path)
     run = RunDirectory.create(
         path,
         config=config.to_dict(portable(run_config)),
@@ -61,7 +57,6 @@ def train(run_config: config.Run, path: Path | str, *, resume: bool = False) -> 
         resume=resume,
     )
     with run.lock():
-        _restore(trainer, run, resume)
         run.truncate_metrics(trainer.step)
         run.write_status("running", step=trainer.step, steps=run_config.train.steps)
         accelerator.wait_for_everyone()
@@ -108,12 +103,13 @@ def portable(run_config: config.Run) -> config.Run:
     return dataclasses.replace(run_config, data=dataclasses.replace(run_config.data, root=root))
 
 
-def _restore(trainer: Trainer, run: RunDirectory, resume: bool) -> None:
-    if resume and run.has_checkpoint():
+def _restore(trainer: Trainer, run: RunDirectory, vocabulary: Vocabulary) -> None:
+    # Where the classes differ, `RunDirectory.create` says so more clearly than a shape.
+    if run.has_checkpoint() and len(run.vocabulary()) == len(vocabulary):
         trainer.restore(run.load_checkpoint("last"))
 
 
-def _batches(trainer: Trainer, dataset: SegmentationDataset) -> Any:
+def _batches(trainer: Trainer, dataset: SegmentationDataset) -> Iterable[Batch]:
     settings = trainer.config.train
     sampler = StepSampler(
         len(dataset),
@@ -149,8 +145,6 @@ def _periodic_evaluation(trainer: Trainer) -> Callable[[], dict[str, Any]]:
 
     def evaluate() -> dict[str, Any]:
         model = trainer.unwrapped.eval()
-        return evaluate_model(
-            model, dataset, images=trainer.config.train.evaluate_images
-        ).summary
+        return evaluate_model(model, dataset, images=trainer.config.train.evaluate_images).summary
 
     return evaluate

@@ -6,15 +6,17 @@ a checkpoint needs no generator states, and a killed run goes on with the same l
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Sequence
 from typing import Any
 
 import torch
 from accelerate import Accelerator
+from accelerate.state import AcceleratorState
 from torch import Tensor
 
 from workbench import config
-from workbench.errors import RunError
+from workbench.errors import ConfigError, RunError
 from workbench.losses import SegmentationLoss, separation_penalty
 from workbench.models import SegmentationModel
 from workbench.progress import progress
@@ -32,8 +34,20 @@ _PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
 
 
 def make_accelerator(settings: config.Train) -> Accelerator:
-    """The device, precision and processes this run trains with."""
-    return Accelerator(mixed_precision=_PRECISIONS[settings.precision])
+    """The device, precision and processes this run trains with.
+
+    Raises:
+        ConfigError: The device cannot train in this precision.
+    """
+    # Accelerate keeps one precision per process; a notebook may train twice with two.
+    AcceleratorState._reset_state()
+    try:
+        return Accelerator(mixed_precision=_PRECISIONS[settings.precision])
+    except ValueError as error:
+        raise ConfigError(
+            f"train.precision: {settings.precision} does not work on this device "
+            f"({' '.join(str(error).split())}); take fp32"
+        ) from error
 
 
 class Trainer:
@@ -64,7 +78,7 @@ class Trainer:
         self.config = run_config
         self.accelerator = accelerator or make_accelerator(run_config.train)
         if run_config.train.channels_last:
-            model = model.to(memory_format=torch.channels_last)  # type: ignore[call-overload]
+            model = model.to(memory_format=torch.channels_last)
         self.loss = loss
         optimizer = build_optimizer(model, run_config.train)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
@@ -89,9 +103,7 @@ class Trainer:
         """
         main = self.accelerator.is_main_process
         steps = self.config.train.steps
-        bar = progress(
-            batches, description="train", total=steps, initial=self.step, unit="step"
-        )
+        bar = progress(batches, description="train", total=steps, initial=self.step, unit="step")
         self.model.train()
         for batch in bar:
             record = self.train_step(batch)
@@ -138,12 +150,12 @@ class Trainer:
         )
         # Gradients are averaged over processes; the mean over all their pixels is the sum
         # times the number of processes over the count of all.
-        count = self.accelerator.reduce(terms.count.to(device), reduction="sum").clamp_min(1)
-        objective = terms.sum * (self.accelerator.num_processes / count)
+        count = self.accelerator.reduce(terms.count.to(device), reduction="sum")
+        objective = terms.sum * (self.accelerator.num_processes / count.clamp_min(1))
         penalty = self._penalty(output.classes.weight if output.classes else None)
         self.accelerator.backward(objective + penalty)
         mean = float(self.accelerator.reduce(objective.detach(), reduction="mean"))
-        if mean != mean or mean in (float("inf"), float("-inf")):
+        if not math.isfinite(mean):
             raise RunError(
                 f"step {self.step + 1}: the loss is {mean} on images {', '.join(batch.ids[:8])}; "
                 "lower train.lr, or resume from the last checkpoint with another train.seed"
@@ -163,20 +175,26 @@ class Trainer:
         return record
 
     def _position(self) -> int:
-        return self.step * self.accelerator.num_processes + self.accelerator.process_index
+        world, rank = int(self.accelerator.num_processes), int(self.accelerator.process_index)
+        return self.step * world + rank
 
     def _penalty(self, weight: Tensor | None) -> Tensor:
         settings = self.config.loss
         if weight is None or settings.separation_weight == 0:
             return torch.zeros((), device=self.accelerator.device)
-        penalty = separation_penalty(weight, margin=settings.separation_margin)
+        penalty = separation_penalty(
+            weight, margin=settings.separation_margin, budget=self.loss.budget
+        )
         return settings.separation_weight * penalty
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
         """Model, optimiser and trainer state, as a checkpoint keeps them."""
         model = {name: value.detach() for name, value in self.unwrapped.state_dict().items()}
         optimizer = state_tensors(_bare(self.optimizer))
-        return model, optimizer, {"step": self.step, "seconds": self.seconds}
+        trainer: dict[str, Any] = {"step": self.step, "seconds": self.seconds}
+        if self.accelerator.scaler is not None:  # fp16: the loss scale is learned as well
+            trainer["scaler"] = self.accelerator.scaler.state_dict()
+        return model, optimizer, trainer
 
     def restore(self, checkpoint: Checkpoint) -> None:
         """Goes back to a checkpoint.
@@ -189,9 +207,12 @@ class Trainer:
             load_state_tensors(_bare(self.optimizer), checkpoint.optimizer)
         self.step = checkpoint.step
         self.seconds = float(checkpoint.trainer.get("seconds", 0.0))
+        if self.accelerator.scaler is not None and "scaler" in checkpoint.trainer:
+            self.accelerator.scaler.load_state_dict(checkpoint.trainer["scaler"])
 
 
-def _bare(optimizer: Any) -> torch.optim.Optimizer:
-    bare: torch.optim.Optimizer = getattr(optimizer, "optimizer", optimizer)
+def _bare(optimizer: object) -> torch.optim.Optimizer:
+    """The optimiser within Accelerate's wrapper."""
+    bare = getattr(optimizer, "optimizer", optimizer)
+    assert isinstance(bare, torch.optim.Optimizer)
     return bare
-

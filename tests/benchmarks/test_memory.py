@@ -1,0 +1,193 @@
+from __future__ import annotations
+
+import json
+import os
+from typing import Any
+
+import pytest
+import torch
+
+from workbench import config
+from workbench.benchmarks import memory
+from workbench.benchmarks.harness import OutOfMemory, is_out_of_memory, run_isolated
+from workbench.errors import ConfigError, WorkbenchError
+from workbench.trainers.trainer import Trainer
+
+MIB = 2**20
+FEW, MANY = 21, 3000
+BUDGET = 8 * MIB
+# A (4, 3000, 64, 64) fp32 tensor has 188 MiB; whatever else is made is far below that.
+LOGITS = 4 * 4 * MANY * 64 * 64
+TINY = [
+    *("--network", "small", "--crop", 64, "--batch-size", 4, "--steps", 1),
+    *("--model.width", 16, "--loss.budget_mb", 8),
+]
+
+
+@pytest.fixture(scope="module")
+def rows(cli_subprocess: Any, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+    file = tmp_path_factory.mktemp("bench") / "new" / "rows.json"
+    done = cli_subprocess(*("bench", "memory", "--classes", f"{FEW},{MANY}", "--json", file, *TINY))
+    assert done.returncode == 0, done.stderr
+    assert f"dense {MANY}" in done.stdout  # a summary is printed as well
+    assert "bench memory" in done.stderr  # and progress is shown
+    loaded: list[dict[str, Any]] = json.loads(file.read_text("utf-8"))
+    return loaded
+
+
+def pick(rows: list[dict[str, Any]], method: str, classes: int) -> dict[str, Any]:
+    (row,) = (r for r in rows if (r["method"], r["classes"]) == (method, classes))
+    return row
+
+
+def test_every_method_is_measured_at_every_class_count(rows: list[dict[str, Any]]) -> None:
+    measured = [(row["method"], row["classes"]) for row in rows]
+    methods = ("dense", "nearest", "streaming")
+    assert measured == [(method, count) for method in methods for count in (FEW, MANY)]
+
+
+def test_rows_say_what_was_measured(rows: list[dict[str, Any]]) -> None:
+    for row in rows:
+        assert {"bench", "method", "device", "classes", "peak_bytes", "seconds"} <= row.keys()
+        assert row["bench"] == "memory"
+        assert row["network"] == "small" and row["backbone"] is None
+        assert (row["crop"], row["batch_size"], row["pixels"]) == (64, 4, 4 * 64 * 64)
+        assert row["dim"] == (None if row["method"] == "dense" else 12)
+        assert row["k"] == (7 if row["method"] == "nearest" else None)
+        assert 0 < row["start_bytes"] < row["peak_bytes"]
+        assert 0 < row["seconds"] < 60
+        assert row["loss"] > 0
+        assert row["note"] == ""
+        assert row["machine"]["torch"] == torch.__version__
+        assert row["machine"]["ram_bytes"] > row["peak_bytes"]
+
+
+def test_every_row_comes_from_a_process_of_its_own(rows: list[dict[str, Any]]) -> None:
+    assert len({row["pid"] for row in rows} | {os.getpid()}) == len(rows) + 1
+
+
+def test_the_baseline_is_below_every_peak(rows: list[dict[str, Any]]) -> None:
+    assert len({row["baseline_bytes"] for row in rows}) == 1
+    for row in rows:
+        # Two processes that do the same differ by a few MiB.
+        assert row["peak_bytes"] > row["baseline_bytes"] - 8 * MIB
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="the sizes are those of a CPU's process")
+def test_memory_grows_with_classes_for_dense_only(rows: list[dict[str, Any]]) -> None:
+    growth = {
+        method: pick(rows, method, MANY)["peak_bytes"] - pick(rows, method, FEW)["peak_bytes"]
+        for method in ("dense", "nearest", "streaming")
+    }
+    # At least logits and their gradient; not more than a handful of such tensors.
+    assert 1.8 * LOGITS < growth["dense"] < 6 * LOGITS
+    # At few classes the scores do not fill the budget; at many they never exceed it much.
+    for method in ("nearest", "streaming"):
+        assert growth[method] < 4 * BUDGET, growth
+
+
+def test_the_loss_of_the_first_steps_is_near_that_of_guessing(rows: list[dict[str, Any]]) -> None:
+    """The step is a real one: untrained, C classes cost about log C in the dense head."""
+    assert pick(rows, "dense", MANY)["loss"] == pytest.approx(8.006, abs=0.5)  # log 3000
+
+
+def test_what_is_too_large_is_not_tried() -> None:
+    (row,) = memory.run_memory([100_000], ["dense"], run_config=tiny(), steps=1, available=2**31)
+    assert row["peak_bytes"] is None and row["seconds"] is None
+    assert "not tried" in row["note"] and "GiB" in row["note"]
+    assert row["classes"] == 100_000 and row["machine"]["torch"]
+
+
+def test_a_process_that_runs_out_of_memory_becomes_a_row() -> None:
+    """The logits alone would fit, the step does not."""
+    (row,) = memory.run_memory(
+        [20_000], ["dense"], run_config=tiny(), steps=1, available=1400 * MIB
+    )
+    assert memory.dense_bytes(spec_of(20_000)) < 1400 * MIB
+    assert row["peak_bytes"] is None
+    assert row["note"].startswith("out of memory: ")
+    assert "not tried" not in row["note"]
+
+
+def spec_of(classes: int) -> dict[str, Any]:
+    return dict(memory._spec(tiny(), "dense", classes, steps=1, device="cpu"))
+
+
+def tiny() -> config.Run:
+    return memory.step_config(
+        network="small", crop=64, batch_size=4, overrides={"model.width": "16"}
+    )
+
+
+def test_the_step_without_a_head_trains_every_weight() -> None:
+    settings = tiny()
+    trainer: Trainer = memory._trainer(settings, memory.NO_HEAD, 0)
+    before = {name: value.clone() for name, value in trainer.model.named_parameters()}
+    trainer.train_step(memory.random_batch(settings, 0))
+    after = dict(trainer.model.named_parameters())
+    assert before.keys() == after.keys() and "network.project.weight" in after
+    assert "table.weight" not in after
+    moved = [name for name, value in after.items() if not torch.equal(value, before[name])]
+    # A convolution's mean is taken out by the normalisation behind it: its weight may stay.
+    assert {"network.project.weight", "network.stem.1.weight"} <= set(moved)
+
+
+def test_masks_use_all_classes() -> None:
+    batch = memory.random_batch(tiny(), 1284)
+    assert batch.images.shape == (4, 3, 64, 64) and batch.images.dtype == torch.uint8
+    assert batch.masks.dtype == torch.int64
+    assert set(batch.masks.unique().tolist()) == set(range(1284))
+
+
+def test_settings_have_the_last_word() -> None:
+    settings = memory.step_config(crop=64, overrides={"data.crop": "96", "loss.pixels": "100"})
+    assert settings.data.crop == 96 and settings.loss.pixels == 100
+    assert memory.step_config().loss.pixels == 0
+    spec = memory._spec(settings, "dense", 300, steps=1, device="cpu")
+    assert memory.dense_bytes(spec) == 4 * 300 * 100
+
+
+@pytest.mark.parametrize(
+    ("arguments", "word"),
+    [
+        (("--classes", "21,many"), "--classes"),
+        (("--classes", ""), "--classes"),
+        (("--classes", "1"), "--classes"),
+        (("--methods", "dense,nonsense"), "nonsense"),
+        (("--steps", 0), "--steps"),
+        (("--device", "abacus"), "--device"),
+        (("--crop", 3), "data.crop"),
+        (("--loss.name", "dense"), "--methods"),
+        (("--model.width", "wide"), "width"),
+        (("--network", "no-such", "--classes", "21"), "no-such"),
+    ],
+)
+def test_errors_are_one_line(cli: Any, arguments: tuple[object, ...], word: str) -> None:
+    done = cli("bench", "memory", *arguments)
+    assert done.returncode == 2
+    (line,) = [text for text in done.stderr.splitlines() if text.startswith("error: ")]
+    assert word in line
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_rows_can_be_printed_as_json(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    row = {"method": "dense", "classes": 300, "peak_bytes": None, "seconds": None, "note": "x"}
+    monkeypatch.setattr(memory, "run_memory", lambda *args, **options: [row])
+    assert json.loads(cli("bench", "memory", "--json").stdout) == [row]
+
+
+def test_a_defect_in_the_worker_is_not_taken_for_missing_memory() -> None:
+    with pytest.raises(RuntimeError, match="ended with code"):
+        run_isolated({"bench": "memory", "device": "cpu"})
+    with pytest.raises(WorkbenchError, match="unknown bench 'speed'"):
+        run_isolated({"bench": "speed", "device": "cpu"})
+
+
+def test_the_ways_to_run_out_of_memory() -> None:
+    assert is_out_of_memory(MemoryError())
+    assert is_out_of_memory(RuntimeError("DefaultCPUAllocator: can't allocate memory: ..."))
+    assert is_out_of_memory(torch.OutOfMemoryError("CUDA out of memory"))
+    assert not is_out_of_memory(RuntimeError("shapes do not match"))
+    assert not is_out_of_memory(ConfigError("out of memory"))
+    assert not is_out_of_memory(OutOfMemory("a measurement said so already"))

@@ -1,0 +1,168 @@
+"""The app as a real server, and a page in a real browser that looks at it."""
+
+from __future__ import annotations
+
+import importlib.util
+import re
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from types import ModuleType
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Browser, Page
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+
+
+def _app_fixtures() -> ModuleType:
+    """tests/app/conftest.py, whose invented runs the browser shows too."""
+    path = REPOSITORY / "tests" / "app" / "conftest.py"
+    spec = importlib.util.spec_from_file_location("app_fixtures", path)
+    assert spec is not None and spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module
+
+
+write_hostile_run = _app_fixtures().write_hostile_run
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+@contextmanager
+def serve(runs: Path, log: Path) -> Iterator[str]:
+    """Runs the app on a free port until the block ends; gives its address."""
+    address = f"http://localhost:{_free_port()}"
+    command = [sys.executable, "-m", "streamlit", "run", "app/main.py"]
+    command += ["--server.headless", "true", "--server.fileWatcherType", "none"]
+    command += ["--server.port", address.rpartition(":")[2], "--", "--runs", str(runs)]
+    with log.open("wb") as output:
+        server = subprocess.Popen(
+            command,
+            cwd=REPOSITORY,
+            stdout=output,
+            stderr=subprocess.STDOUT,
+            stdin=subprocess.DEVNULL,
+        )
+        try:
+            _wait_for(f"{address}/_stcore/health", server, log)
+            yield address
+        finally:
+            server.terminate()
+            try:
+                server.wait(timeout=20)
+            except subprocess.TimeoutExpired:
+                server.kill()
+                server.wait()
+
+
+def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    for _ in range(300):
+        if server.poll() is not None:
+            break
+        try:
+            with urllib.request.urlopen(url, timeout=5):
+                return
+        except OSError:
+            time.sleep(0.2)
+    raise RuntimeError(f"the app did not start:\n{log.read_text('utf-8', errors='replace')}")
+
+
+@pytest.fixture(scope="session")
+def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    """Address of the app on the shipped demo run, or on an invented one where there is none."""
+    folder = tmp_path_factory.mktemp("browser")
+    runs = REPOSITORY / "runs"
+    if not (runs / "demo" / "evaluation").is_dir():
+        runs = folder / "runs"
+        _app_fixtures().write_run(runs / "demo")
+    with serve(runs, folder / "server.log") as address:
+        yield address
+
+
+class Watch:
+    """What went wrong in a page while it was watched.
+
+    Attributes:
+        faults: JavaScript errors and dialogs.
+        strangers: Addresses of other machines that were asked for.
+    """
+
+    def __init__(self, page: Page, address: str) -> None:
+        self.faults: list[str] = []
+        self.strangers: list[str] = []
+        page.on("pageerror", lambda error: self.faults.append(str(error)))
+        page.on("console", lambda message: self._console(message.type, message.text))
+        page.on("dialog", lambda dialog: (self.faults.append(dialog.message), dialog.dismiss()))
+        page.on("request", lambda request: self._request(request.url, address))
+
+    def _console(self, kind: str, text: str) -> None:
+        # Streamlit looks for its endpoints below the page's path first; a 404 there is normal.
+        if kind == "error" and "404" not in text:
+            self.faults.append(text)
+
+    def _request(self, url: str, address: str) -> None:
+        if re.match(r"(https?|wss?):", url) and address.partition("://")[2] not in url:
+            self.strangers.append(url)
+
+
+OpenPage = Callable[..., "Page"]
+
+
+@pytest.fixture
+def open_page(browser: Browser, app_url: str) -> Iterator[OpenPage]:
+    """Opens a path of the app in a fresh profile and waits until it is drawn."""
+    contexts = []
+
+    def start(
+        path: str = "/", *, width: int = 1440, scheme: str = "light", address: str = app_url
+    ) -> Page:
+        context = browser.new_context(
+            viewport={"width": width, "height": 900},
+            color_scheme="dark" if scheme == "dark" else "light",
+        )
+        contexts.append(context)
+        page = context.new_page()
+        page.watch = Watch(page, address)  # type: ignore[attr-defined]
+        page.goto(address + path)
+        settle(page)
+        return page
+
+    yield start
+    for context in contexts:
+        context.close()
+
+
+def settle(page: Page, timeout: float = 60_000) -> None:
+    """Waits until the script has run to its end and its charts and tables are drawn."""
+    page.wait_for_selector('[data-testid="stMain"] h1', timeout=timeout)
+    page.wait_for_selector(
+        '[data-testid="stApp"][data-test-script-state="notRunning"]', timeout=timeout
+    )
+    page.wait_for_selector('[data-testid="stSkeleton"]', state="detached", timeout=timeout)
+
+
+@pytest.fixture(name="settle")
+def settle_fixture() -> Callable[..., None]:
+    """Waits until a page is drawn."""
+    return settle
+
+
+@pytest.fixture(name="serve")
+def serve_fixture() -> Callable[..., object]:
+    """Starts a second server: `with serve(runs, log) as address`."""
+    return serve

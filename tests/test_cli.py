@@ -1,0 +1,136 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from workbench.runs import RunDirectory
+
+
+@pytest.fixture(scope="module")
+def trained(tmp_path_factory: pytest.TempPathFactory, cli) -> Path:  # noqa: ANN001
+    """A run on generated scenes with 300 classes, through the commands of the README."""
+    folder = tmp_path_factory.mktemp("cli")
+    data, run = folder / "data", folder / "run"
+    for command in (
+        ("sample", "shapeworld", data, "--images", 24, "--val-images", 8, "--size", 64)
+        + ("--classes", 300, "--seed", 1),
+        ("prepare", "shapeworld", data, "--workers", 1),
+        ("train", "--preset", "smoke", "--run", run, "--data.root", data, "--train.steps", 6)
+        + ("--train.checkpoint_every", 3),
+        ("evaluate", run, "--save", "all"),
+        ("project", run),
+    ):
+        result = cli(*command, "--json")
+        assert result.returncode == 0, result.stderr
+        json.loads(result.stdout)
+    return run
+
+
+def test_run_has_every_table(trained: Path) -> None:
+    run = RunDirectory.open(trained)
+    assert run.status()["state"] == "done"
+    assert len(run.read_per_class("val")) == 300
+    assert run.read_summary("val")["images"] == 8
+    assert len(run.samples("val")) == 8
+    projection = run.read_projection()
+    assert set(projection["step"]) == {3, 6}
+    assert len(projection) == 600
+    assert run.read_embeddings().shape == (300, 16)
+
+
+def test_evaluation_agrees_with_the_saved_masks(trained: Path) -> None:
+    run = RunDirectory.open(trained)
+    right = labelled = 0
+    for image_id in run.samples("val"):
+        _, truth, prediction = run.read_sample("val", image_id)
+        right += int((truth == prediction)[truth >= 0].sum())
+        labelled += int((truth >= 0).sum())
+    assert run.read_summary("val")["pixel_accuracy"] == pytest.approx(right / labelled)
+    assert run.read_summary("val")["labelled_pixels"] == labelled
+
+
+def test_predict_writes_16_bit_masks(trained: Path, tmp_path: Path, cli) -> None:  # noqa: ANN001
+    photo = tmp_path / "Straße 1.png"
+    Image.fromarray(np.zeros((37, 53, 3), dtype=np.uint8)).save(photo)
+    result = cli("predict", trained, photo, "--out", tmp_path / "masks", "--json")
+    assert result.returncode == 0, result.stderr
+    with Image.open(json.loads(result.stdout)["masks"][0]) as mask:
+        assert mask.mode == "I;16"
+        assert mask.size == (53, 37)
+        assert int(np.asarray(mask).max()) < 300
+
+
+def test_pack_keeps_what_predicts(trained: Path, tmp_path: Path, cli) -> None:  # noqa: ANN001
+    packed = tmp_path / "packed"
+    result = cli("pack", trained, packed, "--json")
+    assert result.returncode == 0, result.stderr
+    whole = RunDirectory.open(trained).load_checkpoint()
+    small = RunDirectory.open(packed).load_checkpoint()
+    assert small.optimizer is None
+    assert small.step == whole.step
+    for name, tensor in whole.model.items():
+        np.testing.assert_allclose(
+            small.model[name].float(), tensor.float(), rtol=1e-3, atol=1e-6, err_msg=name
+        )
+    assert cli("evaluate", packed).returncode == 0
+    assert cli("pack", trained, packed).returncode == 2  # never overwrites unasked
+    assert cli("pack", trained, packed, "--replace").returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        (["train", "--run", "x", "--preset", "nosuch"], ["--preset", "nosuch", "smoke"]),
+        (["train", "--run", "x", "--train.step", "5"], ["train.step", "train.steps"]),
+        (["train", "--run", "x", "--train.steps", "many"], ["train.steps", "many"]),
+        (["train", "--run", "x", "--train.steps"], ["train.steps", "value is missing"]),
+        (["train", "--run", "x", "--data.dataset", "nosuch"], ["data.dataset", "voc"]),
+        (["train", "--run", "x", "--data.root", "nowhere"], ["nowhere", "data.root"]),
+        (["train", "--run", "x", "--loss.name", "nosuch"], ["loss.name", "streaming"]),
+        (["train", "--run", "x", "--resume"], ["x", "resume"]),
+        (["train", "--run", "x", "--config", "nosuch.yaml"], ["nosuch.yaml"]),
+        (["train"], ["--run"]),
+        (["evaluate", "nosuch"], ["nosuch"]),
+        (["evaluate", "nosuch", "--train.steps", "5"], ["--train.steps"]),
+        (["project", "nosuch"], ["nosuch"]),
+        (["predict", "nosuch", "a.jpg", "--out", "o"], ["nosuch"]),
+        (["prepare", "nosuch", "x"], ["nosuch", "lvis-coco"]),
+        (["prepare", "shapeworld", "nosuch"], ["nosuch"]),
+        (["sample", "nosuch", "x"], ["nosuch", "shapeworld"]),
+        (["nosuch"], ["nosuch"]),
+    ],
+)
+def test_errors_are_one_line_with_exit_code_2(
+    command: list[str],
+    words: list[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    cli,  # noqa: ANN001
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = cli(*command)
+    assert result.returncode == 2
+    lines = result.stderr.strip().splitlines()
+    assert len(lines) == 1, result.stderr
+    assert lines[0].startswith("error: ")
+    for word in words:
+        assert word in lines[0]
+    assert result.stdout == ""
+
+
+def test_debug_shows_the_traceback(cli) -> None:  # noqa: ANN001
+    from workbench.errors import RunError
+
+    with pytest.raises(RunError):
+        cli("evaluate", "nosuch", "--debug")
+
+
+def test_stdout_is_only_the_result(trained: Path, cli_subprocess) -> None:  # noqa: ANN001
+    result = cli_subprocess("evaluate", trained, "--images", 2, "--json")
+    assert result.returncode == 0, result.stderr
+    assert json.loads(result.stdout)["images"] == 2
+    assert "evaluate" in result.stderr  # the progress bar
