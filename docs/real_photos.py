@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import json
 import os
 import platform
 import shutil

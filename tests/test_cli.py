@@ -16,15 +16,14 @@ def trained(tmp_path_factory: pytest.TempPathFactory, cli) -> Path:  # noqa: ANN
     folder = tmp_path_factory.mktemp("cli")
     data, run = folder / "data", folder / "run"
     for command in (
-        ("sample", "shapeworld", data, "--images", 24, "--val-images", 8, "--size", 64)
-        + ("--classes", 300, "--seed", 1),
-        ("prepare", "shapeworld", data, "--workers", 1),
-        ("train", "--preset", "smoke", "--run", run, "--data.root", data, "--train.steps", 6)
-        + ("--train.checkpoint_every", 3),
-        ("evaluate", run, "--save", "all"),
-        ("project", run),
+        f"sample shapeworld {data} --images 24 --val-images 8 --size 64 --classes 300 --seed 1",
+        f"prepare shapeworld {data} --workers 1",
+        f"train --preset smoke --run {run} --data.root {data} --train.steps 6"
+        " --train.checkpoint_every 3",
+        f"evaluate {run} --save all",
+        f"project {run}",
     ):
-        result = cli(*command, "--json")
+        result = cli(*command.split(), "--json")
         assert result.returncode == 0, result.stderr
         json.loads(result.stdout)
     return run

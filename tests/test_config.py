@@ -66,7 +66,7 @@ def message(error: pytest.ExceptionInfo[ConfigError]) -> str:
     return line
 
 
-@settings(max_examples=40, deadline=None)
+@settings(max_examples=20, deadline=None)
 @given(run=runs)
 def test_yaml_holds_every_configuration(run: config.Run) -> None:
     written = yaml.safe_dump(config.to_dict(run), allow_unicode=True, sort_keys=False)
