@@ -13,7 +13,7 @@ ARGS   ?=
 APP_INSTALLED  := $(VENV)/.installed-app
 TEST_INSTALLED := $(VENV)/.installed-test
 
-.PHONY: help app notebooks test test-fast test-slow lint format browser demo real-photos screenshots clean
+.PHONY: help app notebooks test test-fast test-slow lint format browser demo real-photos screenshots performance clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -76,6 +76,9 @@ real-photos: $(TEST_INSTALLED) ## train on the real ADE20K and VOC samples in RE
 
 screenshots: $(TEST_INSTALLED) ## photograph every page of the app into docs/images
 	$(BIN)/python -m pytest -m browser --screenshots docs/images $(ARGS)
+
+performance: $(APP_INSTALLED) ## make docs/performance.md from the measurements in benchmarks/
+	$(BIN)/python -m workbench.benchmarks.report benchmarks/memory.json docs/performance.md
 
 clean: ## remove .venv and the tools' caches (never data or runs)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -23,7 +23,7 @@ def show(run: shell.Context, split: str, table: pd.DataFrame, class_id: int) -> 
     names = frames.labels(table)
     colors = dict(zip(table["class_id"], table.get("color", pd.Series(dtype=str)), strict=False))
     _heading(row)
-    _numbers(row, names, colors)
+    _numbers(row, names, colors, counted=frames.has_train_counts(table))
     _mixed_up(run, split, class_id, names, colors)
     _pictures(run, split, class_id)
 
@@ -40,14 +40,16 @@ def _heading(row: pd.Series) -> None:
         st.caption(" · ".join(shell.plain(fact) for fact in facts if fact))
 
 
-def _numbers(row: pd.Series, names: dict[int, str], colors: dict[int, str]) -> None:
+def _numbers(
+    row: pd.Series, names: dict[int, str], colors: dict[int, str], *, counted: bool
+) -> None:
     nearest = row["nearest_class_id"]
     has_nearest = pd.notna(nearest) and int(nearest) in names
     columns = shell.flow("numbers", [1, 1, 1, 1.2, 1.2, 2.6])
     columns[0].metric("IoU", shell.number(row["iou"]))
     columns[1].metric("Precision", shell.number(row["precision"]))
     columns[2].metric("Recall", shell.number(row["recall"]))
-    columns[3].metric("Training images", f"{int(row['train_images']):,}")
+    columns[3].metric("Training images", f"{int(row['train_images']):,}" if counted else "–")
     columns[4].metric("Images in this split", f"{int(row['val_images']):,}")
     if has_nearest:
         with columns[5]:

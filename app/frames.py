@@ -120,6 +120,11 @@ def attributes(table: pd.DataFrame) -> list[str]:
     return sorted(found, key=lambda name: (name != "group", name != "supercategory"))
 
 
+def has_train_counts(table: pd.DataFrame) -> bool:
+    """Whether training images were counted at all; a vocabulary without counts has zeros."""
+    return bool((table["train_images"] > 0).any())
+
+
 def group_scores(per_class: pd.DataFrame) -> pd.DataFrame:
     """Mean IoU of each group over its classes present in truth.
 

@@ -29,7 +29,7 @@ _STYLE = """
 [data-testid="stMainBlockContainer"] { padding: 2.6rem 2.5rem 3rem; }
 [data-testid="stMainBlockContainer"] h1 { padding-top: 0; }
 [class*="st-key-flow"] [data-testid="stHorizontalBlock"] { flex-wrap: wrap; }
-[class*="st-key-flow"] [data-testid="stColumn"] { min-width: var(--least, 8.5rem); }
+[class*="st-key-flow"] [data-testid="stColumn"] { min-width: var(--least, 7.2rem); }
 [class*="st-key-flow_filters"] { --least: 13.5rem; }
 @media (max-width: 1180px) {
   [class*="st-key-stack"] > [data-testid="stLayoutWrapper"] > [data-testid="stHorizontalBlock"]

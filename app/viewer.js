@@ -109,8 +109,8 @@ function say(state, point) {
   const at = point[1] * state.width + point[0];
   const truth = state.ids.truth[at];
   const given = state.ids.prediction[at];
-  state.say.append(element("span", "muted", "truth "), named(state, truth));
-  const verdict = truth < 0 ? "   prediction " : truth === given ? "   predicted, rightly, " : "   predicted ";
+  state.say.append(element("span", "muted", "truth"), named(state, truth));
+  const verdict = truth < 0 ? "· prediction" : truth === given ? "· rightly predicted" : "· predicted";
   state.say.append(element("span", "muted", verdict), named(state, given));
 }
 
@@ -146,16 +146,20 @@ function legend(state, list) {
 
 function build(root) {
   root.replaceChildren();
-  const state = { canvas: {}, marks: {}, opacity: 0.85, solo: null, hovered: null, token: 0 };
+  const state = { canvas: {}, marks: {}, opacity: null, solo: null, hovered: null, token: 0 };
   const bar = element("div", "bar");
   const label = element("label", "", "Colour over picture");
   const slider = element("input");
-  Object.assign(slider, { type: "range", min: 0, max: 100, value: 100 * state.opacity });
+  Object.assign(slider, { type: "range", min: 0, max: 100 });
+  state.slider = slider;
   slider.oninput = () => { state.opacity = slider.value / 100; if (state.ids) paint(state); };
   label.append(slider);
   state.say = element("div", "say");
-  bar.append(label, state.say);
   const panels = element("div", "panels");
+  const size = element("button", "chip", "Larger");
+  size.type = "button";
+  size.onclick = () => { size.textContent = panels.classList.toggle("large") ? "Smaller" : "Larger"; };
+  bar.append(label, size, state.say);
   state.captions = {};
   for (const [panel, title] of [["image", "Picture"], ["truth", "Truth"], ["prediction", "Prediction"], ["errors", "Errors"]]) {
     const figure = element("figure");
@@ -189,6 +193,10 @@ export default function (component) {
     if (token !== state.token) return; // another picture was asked for meanwhile
     const { width, height } = data;
     Object.assign(state, { key: data.key, width, height, solo: null, hovered: null });
+    if (state.opacity === null) { // a photograph has detail of its own to show
+      state.opacity = width > 300 ? 0.65 : 0.85;
+      state.slider.value = 100 * state.opacity;
+    }
     state.photo = readPixels(image, width, height);
     state.ids = { truth: readIds(truth, width, height), prediction: readIds(prediction, width, height) };
     state.classes = new Map(data.classes.map((one) => [one.id, one]));

@@ -10,6 +10,8 @@ Importing this package is quick: torchvision, timm, umap and plotly are imported
 the functions that need them.
 """
 
+from __future__ import annotations
+
 from importlib.metadata import PackageNotFoundError, version
 
 try:

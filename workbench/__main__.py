@@ -16,7 +16,7 @@ from workbench import __version__, config, presets
 from workbench.errors import ConfigError, RunError, WorkbenchError
 
 Handler = Callable[[argparse.Namespace], dict[str, Any]]
-Commands: TypeAlias = "argparse._SubParsersAction[argparse.ArgumentParser]"
+Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
 
 
 class _Parser(argparse.ArgumentParser):
@@ -112,7 +112,7 @@ def _command(
     takes_settings: bool = False,
     json_flag: bool = True,
 ) -> argparse.ArgumentParser:
-    parser: argparse.ArgumentParser = commands.add_parser(
+    parser = commands.add_parser(
         name,
         help=text,
         description=text,

@@ -17,7 +17,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.chart_style import MUTED, OUTLINE, TEXT, figure, template
+from workbench.chart_style import MUTED, OUTLINE, figure, template
 from workbench.colors import (
     CATEGORIES,
     GROUPS,
@@ -122,7 +122,7 @@ def group_bars(groups: pd.DataFrame, *, height: int = 280, dark: bool = False) -
         text=notes,
         textposition="outside",
         cliponaxis=False,
-        textfont={"color": TEXT[dark], "size": 13},
+        textfont={"size": 13},
         hoverinfo="skip",
     )
     top = float(rows["miou"].max()) if rows["miou"].notna().any() else 1.0
@@ -218,7 +218,7 @@ def add_key(plot: go.Figure, key: ColorKey, *, dark: bool = False, three: bool =
         marker |= {"showscale": True}
         plot.add_trace(kind(**spot, mode="markers", marker=marker, showlegend=False))
         return
-    for label, color in key.entries:
+    for label, color in key.entries if len(key.entries) > 1 else []:
         marker = {"color": color, "size": 9, "line": {"width": 1, "color": OUTLINE}}
         name = html.escape(label)
         plot.add_trace(kind(**spot, mode="markers", marker=marker, name=name, showlegend=True))
@@ -230,15 +230,19 @@ def add_key(plot: go.Figure, key: ColorKey, *, dark: bool = False, three: bool =
 def iou_against_images(
     per_class: pd.DataFrame,
     *,
+    count: str = "train_images",
+    unit: str = "training images",
     color_by: str = "group",
     highlight: int | None = None,
     height: int = 420,
     dark: bool = False,
 ) -> go.Figure:
-    """IoU of every scored class against how often it was seen in training (log axis).
+    """IoU of every scored class against how often it was seen (log axis).
 
     Args:
-        per_class: Columns class_id, name, group, iou, train_images; unscored rows are left out.
+        per_class: Columns class_id, name, group, iou and ``count``; unscored rows are left out.
+        count: Column of how often a class was seen, by default in training.
+        unit: What is counted, for the axis.
         color_by: Column that colours the points.
         highlight: class_id to ring.
         height: Pixels.
@@ -251,7 +255,7 @@ def iou_against_images(
     key = color_key(rows, color_by)
     plot = figure(height=height, dark=dark, layout={"hovermode": "closest"})
     # A logarithm has no zero: classes never seen in training stand left of 1.
-    x = rows["train_images"].astype(float).clip(lower=0.4)
+    x = rows[count].astype(float).clip(lower=0.4)
     plot.add_trace(_points({"x": x, "y": rows["iou"]}, rows, key, size=7))
     _add_median(plot, x, rows["iou"], dark)
     if highlight is not None and (rows["class_id"] == highlight).any():
@@ -261,9 +265,7 @@ def iou_against_images(
     top = int(np.log10(max(10.0, float(x.max()) if len(x) else 10.0)))
     ticks = [0.4] * bool((x < 1).any()) + [10.0**power for power in range(top + 1)]
     names = ["0" if tick < 1 else f"{int(tick):,}" for tick in ticks]
-    plot.update_xaxes(
-        type="log", title_text="training images (log scale)", tickvals=ticks, ticktext=names
-    )
+    plot.update_xaxes(type="log", title_text=f"{unit} (log scale)", tickvals=ticks, ticktext=names)
     plot.update_yaxes(title_text="IoU", range=[-0.03, 1.03])
     legend = {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0, "title": {"text": ""}}
     plot.update_layout(legend=legend)

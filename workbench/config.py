@@ -104,9 +104,7 @@ class Model:
         """Checks the values."""
         _require(self.embedding_dim >= 1, "model.embedding_dim", self.embedding_dim, "at least 1")
         _require(self.width >= 8, "model.width", self.width, "at least 8")
-        _require(
-            0 < self.temperature < math.inf, "model.temperature", self.temperature, "above 0"
-        )
+        _require(0 < self.temperature < math.inf, "model.temperature", self.temperature, "above 0")
         _require(min(self.std) > 0, "model.std", self.std, "three numbers above 0")
 
 

@@ -103,6 +103,7 @@ def _map(points: pd.DataFrame, color_by: str, rings: Sequence[int]) -> list[int]
 
 def _list(points: pd.DataFrame, picked: list[int], found: list[int], text: str) -> None:
     """Classes selected, else found, else those closest to another."""
+    listed = len(picked) > 1 or bool(text.strip())
     if len(picked) > 1:
         title, rows = f"{len(picked):,} classes selected", points[points["class_id"].isin(picked)]
     elif text.strip():
@@ -113,15 +114,12 @@ def _list(points: pd.DataFrame, picked: list[int], found: list[int], text: str) 
         title, rows = f"{len(points):,} classes", points
     st.markdown(f"**{title}**")
     names = frames.labels(points)
-    view = rows[["class_id", "name"]].copy()
     if "nearest_class_id" in rows:
-        view["nearest"] = [
-            names.get(int(other), "") if pd.notna(other) else ""
-            for other in rows["nearest_class_id"]
-        ]
-    for column in ("nearest_distance", "iou", "train_images"):
-        if column in rows:
-            view[column] = rows[column]
+        near = [names.get(int(other), "") for other in rows["nearest_class_id"].fillna(-1)]
+        rows = rows.assign(nearest=near)
+    scores, neighbours = ["iou", "train_images"], ["nearest", "nearest_distance"]
+    order = [*scores, *neighbours] if listed else [*neighbours, *scores]
+    view = rows[["class_id", "name", *(name for name in order if name in rows)]]
     key = f"map_table_{abs(hash(tuple(view['class_id'])))}"
 
     def pick() -> None:
@@ -134,7 +132,7 @@ def _list(points: pd.DataFrame, picked: list[int], found: list[int], text: str) 
         selection_mode="single-row",
         hide_index=True,
         width="stretch",
-        height=_HEIGHT - 40,
+        height=min(_HEIGHT - 40, 38 * (len(view) + 1)),
         placeholder="–",
         column_config=_columns(),
     )
@@ -144,12 +142,12 @@ def _columns() -> dict[str, Any]:
     column = st.column_config
     return {
         "class_id": None,
-        "name": column.TextColumn("Class", width=150),
+        "name": column.TextColumn("Class", width=135),
         "iou": column.ProgressColumn("IoU", width=90, format="%.2f", min_value=0.0, max_value=1.0),
         "train_images": column.NumberColumn(
             "Trained on", width=80, help="Training images that show it."
         ),
-        "nearest": column.TextColumn("Nearest other class", width=150),
+        "nearest": column.TextColumn("Nearest other class", width=135),
         "nearest_distance": column.NumberColumn("Distance", width=70, format="%.3f"),
     }
 

@@ -70,7 +70,7 @@ def _table(shown: pd.DataFrame, table: pd.DataFrame) -> None:
             "class_id": shown["class_id"],
             "iou": shown["iou"],
             "group": shown["group"],
-            "train_images": shown["train_images"],
+            "train_images": shown["train_images"].where(frames.has_train_counts(table)),
             "val_images": shown["val_images"],
             "reason": [frames.reason_text(code) for code in shown["reason"]],
             "nearest": [
@@ -134,8 +134,6 @@ def _columns() -> dict[str, Any]:
 
 
 def _scatter(shown: pd.DataFrame) -> None:
-    choices = ["group", *(name for name in frames.attributes(shown) if name != "group")]
-
     def pick() -> None:
         ids = frames.selected_ids(st.session_state.get("iou_plot"))
         if ids:
@@ -143,8 +141,14 @@ def _scatter(shown: pd.DataFrame) -> None:
 
     st.caption("IoU against frequency. Click a point to open its class.")
     chosen = st.session_state[state.widget_key("class")]
+    known = frames.has_train_counts(shown)
     figure = charts.iou_against_images(
-        shown, color_by=choices[0], highlight=chosen, height=_HEIGHT, dark=shell.dark()
+        shown,
+        count="train_images" if known else "val_images",
+        unit="training images" if known else "images of this split",
+        highlight=chosen,
+        height=_HEIGHT,
+        dark=shell.dark(),
     )
     shell.show_plot(figure, "iou_plot", on_select=pick, toolbar=True)
 

@@ -83,7 +83,7 @@ def _status(run: shell.Context) -> None:
     elif status["state"] == "failed":
         st.error(f"Training failed. {shell.plain(message)}")
     elif status["state"] == "interrupted":
-        _progress(status)
+        _progress({**status, "eta_seconds": None})
         st.warning("Training was interrupted. Add --resume to its command to go on.")
 
 

@@ -153,7 +153,7 @@ def _verdict(truth: int, given: int, near: pd.DataFrame, names: dict[int, str]) 
     if truth < 0:
         return "This pixel has no truth; it does not count."
     if truth == given:
-        return "Right."
+        return "The prediction is right here."
     row = near[near["class_id"] == truth].iloc[0]
     return (
         f"The true class is number {int(row['rank']):,} of {len(near):,} by distance from the "

@@ -88,6 +88,11 @@ def test_group_scores_leave_absent_classes_out(classes: pd.DataFrame) -> None:
     assert list(scores["classes"]) == [2, 1, 0]
 
 
+def test_zeros_everywhere_mean_that_nobody_counted() -> None:
+    assert not frames.has_train_counts(pd.DataFrame({"train_images": [0, 0]}))
+    assert frames.has_train_counts(pd.DataFrame({"train_images": [0, 1]}))
+
+
 def test_labels_tell_equal_names_apart() -> None:
     table = pd.DataFrame({"class_id": [0, 1, 1283], "name": ["bat", "cat", "bat"]})
     assert frames.labels(table) == {0: "bat (0)", 1: "cat", 1283: "bat (1283)"}

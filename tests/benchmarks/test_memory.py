@@ -2,13 +2,14 @@ from __future__ import annotations
 
 import json
 import os
+import signal
 from typing import Any
 
 import pytest
 import torch
 
 from workbench import config
-from workbench.benchmarks import memory
+from workbench.benchmarks import harness, memory
 from workbench.benchmarks.harness import OutOfMemory, is_out_of_memory, run_isolated
 from workbench.errors import ConfigError, WorkbenchError
 from workbench.trainers.trainer import Trainer
@@ -19,7 +20,7 @@ BUDGET = 8 * MIB
 # A (4, 3000, 64, 64) fp32 tensor has 188 MiB; whatever else is made is far below that.
 LOGITS = 4 * 4 * MANY * 64 * 64
 TINY = [
-    *("--network", "small", "--crop", 64, "--batch-size", 4, "--steps", 1),
+    *("--network", "small", "--crop", 64, "--batch-size", 4, "--steps", 1, "--device", "cpu"),
     *("--model.width", 16, "--loss.budget_mb", 8),
 ]
 
@@ -27,7 +28,10 @@ TINY = [
 @pytest.fixture(scope="module")
 def rows(cli_subprocess: Any, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     file = tmp_path_factory.mktemp("bench") / "new" / "rows.json"
-    done = cli_subprocess(*("bench", "memory", "--classes", f"{FEW},{MANY}", "--json", file, *TINY))
+    counts = f"{FEW},{MANY}"
+    done = cli_subprocess(
+        "bench", "memory", "--classes", counts, "--json", file, *TINY, timeout=290
+    )
     assert done.returncode == 0, done.stderr
     assert f"dense {MANY}" in done.stdout  # a summary is printed as well
     assert "bench memory" in done.stderr  # and progress is shown
@@ -73,7 +77,6 @@ def test_the_baseline_is_below_every_peak(rows: list[dict[str, Any]]) -> None:
         assert row["peak_bytes"] > row["baseline_bytes"] - 8 * MIB
 
 
-@pytest.mark.skipif(torch.cuda.is_available(), reason="the sizes are those of a CPU's process")
 def test_memory_grows_with_classes_for_dense_only(rows: list[dict[str, Any]]) -> None:
     growth = {
         method: pick(rows, method, MANY)["peak_bytes"] - pick(rows, method, FEW)["peak_bytes"]
@@ -92,7 +95,7 @@ def test_the_loss_of_the_first_steps_is_near_that_of_guessing(rows: list[dict[st
 
 
 def test_what_is_too_large_is_not_tried() -> None:
-    (row,) = memory.run_memory([100_000], ["dense"], run_config=tiny(), steps=1, available=2**31)
+    (row,) = measure(100_000, available=2 * 1024 * MIB)
     assert row["peak_bytes"] is None and row["seconds"] is None
     assert "not tried" in row["note"] and "GiB" in row["note"]
     assert row["classes"] == 100_000 and row["machine"]["torch"]
@@ -100,13 +103,17 @@ def test_what_is_too_large_is_not_tried() -> None:
 
 def test_a_process_that_runs_out_of_memory_becomes_a_row() -> None:
     """The logits alone would fit, the step does not."""
-    (row,) = memory.run_memory(
-        [20_000], ["dense"], run_config=tiny(), steps=1, available=1400 * MIB
-    )
+    (row,) = measure(20_000, available=1400 * MIB)
     assert memory.dense_bytes(spec_of(20_000)) < 1400 * MIB
     assert row["peak_bytes"] is None
     assert row["note"].startswith("out of memory: ")
     assert "not tried" not in row["note"]
+
+
+def measure(classes: int, *, available: int) -> list[dict[str, Any]]:
+    return memory.run_memory(
+        [classes], ["dense"], run_config=tiny(), steps=1, device="cpu", available=available
+    )
 
 
 def spec_of(classes: int) -> dict[str, Any]:
@@ -182,6 +189,13 @@ def test_a_defect_in_the_worker_is_not_taken_for_missing_memory() -> None:
         run_isolated({"bench": "memory", "device": "cpu"})
     with pytest.raises(WorkbenchError, match="unknown bench 'speed'"):
         run_isolated({"bench": "speed", "device": "cpu"})
+
+
+def test_a_killed_process_ran_out_of_memory() -> None:
+    with pytest.raises(OutOfMemory, match="killed"):
+        harness._read_answer("", -signal.SIGKILL, "")
+    with pytest.raises(RuntimeError, match=r"(?s)code -11.*last words"):
+        harness._read_answer("", -signal.SIGSEGV, "last words")
 
 
 def test_the_ways_to_run_out_of_memory() -> None:

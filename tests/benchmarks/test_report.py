@@ -67,7 +67,7 @@ def test_ratios_are_those_of_the_rows() -> None:
     assert found == {
         "peak, streaming at 1,284 classes / dense at 21": pytest.approx(1.0),
         "peak above the network at 1,284 classes, dense / streaming": pytest.approx(20.0),
-        "CPU time of a step at 1,284 classes, dense / streaming": pytest.approx(4.0),
+        "time of a step at 1,284 classes, dense / streaming": pytest.approx(4.0),
     }
 
 
@@ -95,7 +95,10 @@ def test_the_page_names_step_machine_and_command() -> None:
 
 def test_times_of_a_busy_machine_are_marked() -> None:
     busy = [{**row, "machine": row["machine"] | {"load": 1.9}} for row in ROWS]
-    assert "busy with other work (load 1.9" in report.render_page(busy)
+    page = report.render_page(busy)
+    assert "busy with other work (load 1.9" in page
+    assert "- time of a step" not in page and "- peak" in page
+    assert "- time of a step" in report.render_page(ROWS)
 
 
 def test_errors_name_the_file_and_the_command(tmp_path: Path) -> None:

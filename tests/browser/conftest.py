@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 import pytest
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Browser, Page
+    from playwright.sync_api import Browser, BrowserContext, Page
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 
@@ -123,28 +123,34 @@ class Watch:
 OpenPage = Callable[..., "Page"]
 
 
+@pytest.fixture(scope="session")
+def profile(browser: Browser) -> Iterator[BrowserContext]:
+    """A fresh profile that all tests share: Streamlit's scripts are loaded and parsed once."""
+    context = browser.new_context()
+    yield context
+    context.close()
+
+
 @pytest.fixture
-def open_page(browser: Browser, app_url: str) -> Iterator[OpenPage]:
-    """Opens a path of the app in a fresh profile and waits until it is drawn."""
-    contexts = []
+def open_page(profile: BrowserContext, app_url: str) -> Iterator[OpenPage]:
+    """Opens a path of the app in a tab of its own and waits until it is drawn."""
+    pages: list[Page] = []
 
     def start(
         path: str = "/", *, width: int = 1440, scheme: str = "light", address: str = app_url
     ) -> Page:
-        context = browser.new_context(
-            viewport={"width": width, "height": 900},
-            color_scheme="dark" if scheme == "dark" else "light",
-        )
-        contexts.append(context)
-        page = context.new_page()
+        page = profile.new_page()
+        pages.append(page)
+        page.set_viewport_size({"width": width, "height": 900})
+        page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         page.watch = Watch(page, address)  # type: ignore[attr-defined]
         page.goto(address + path)
         settle(page)
         return page
 
     yield start
-    for context in contexts:
-        context.close()
+    for page in pages:
+        page.close()
 
 
 def settle(page: Page, timeout: float = 60_000) -> None:

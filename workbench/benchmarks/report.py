@@ -64,7 +64,8 @@ def render_page(rows: Sequence[Row]) -> str:
     everything = first["pixels"] == first["batch_size"] * first["crop"] ** 2
     starts = [row["start_bytes"] for row in rows if row["start_bytes"] is not None]
     before = f"{_mib(min(starts))} to {_mib(max(starts))} MiB" if starts else "an unknown part"
-    facts = [f"- {ratio}: **{_significant(value)}**" for ratio, value in ratios(rows)]
+    idle = first["machine"]["load"] <= _IDLE
+    facts = [f"- {name}: **{_significant(value)}**" for name, value in ratios(rows, times=idle)]
     return _PAGE.format(
         pixels="all pixels" if everything else f"{first['pixels']:,} sampled pixels",
         setting=render_setting(first),
@@ -97,7 +98,7 @@ def render_busy(machine: Mapping[str, Any]) -> str:
     return (
         "\nThe machine was busy with other work (load "
         f"{machine['load']} before the first line): the memory figures hold, "
-        "the times are too long and only of their order.\n"
+        "the times, CPU times included, are too long and are not compared.\n"
     )
 
 
@@ -133,11 +134,12 @@ def above_network(row: Row) -> int | None:
     return max(0, int(row["peak_bytes"]) - int(row["baseline_bytes"]))
 
 
-def ratios(rows: Sequence[Row]) -> Iterator[tuple[str, float]]:
+def ratios(rows: Sequence[Row], *, times: bool = True) -> Iterator[tuple[str, float]]:
     """What the embedding saves, in words and numbers, for each method with a class table.
 
     Args:
         rows: With "dense" at the fewest and at the most classes; what is missing is left out.
+        times: Whether the times are worth comparing.
 
     Yields:
         (what is divided by what, the ratio).
@@ -161,10 +163,11 @@ def ratios(rows: Sequence[Row]) -> Iterator[tuple[str, float]]:
                     f"peak above the network at {many:,} classes, dense / {method}",
                     dense_above / above,
                 )
-            yield (
-                f"CPU time of a step at {many:,} classes, dense / {method}",
-                dense_many["cpu_seconds"] / row["cpu_seconds"],
-            )
+            if times:
+                yield (
+                    f"time of a step at {many:,} classes, dense / {method}",
+                    dense_many["seconds"] / row["seconds"],
+                )
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

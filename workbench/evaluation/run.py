@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any, Literal
 
@@ -113,19 +112,12 @@ def evaluate_run(
         DataError: The dataset cannot be read.
         RunError: No checkpoint, or another process writes to the run.
     """
-    run_config = config.from_dict(run.config())
-    data = run_config.data
-    if root is not None:
-        data = dataclasses.replace(data, root=root)
+    data = config.from_dict(run.config()).data
     split = split or data.val_split
+    vocabulary = run.vocabulary()
+    dataset = _open_split(data, split, root, vocabulary)
     model, step = load_model(run, checkpoint)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        dataset = open_dataset(data.dataset, data.root, split)
-    except DataError as error:
-        if root is not None:
-            raise
-        raise DataError(f"{error}; if the data has moved, name its folder: --root DIR") from error
     chosen = evenly_spaced(len(dataset), images)
     kept = {dataset.ids[chosen[place]] for place in evenly_spaced(len(chosen), save)}
 
@@ -139,20 +131,31 @@ def evaluate_run(
         result = evaluate_model(
             model,
             dataset,
-            vocabulary=run.vocabulary(),
+            vocabulary=vocabulary,
             split=split,
             images=images,
             on_prediction=keep,
         )
         summary = {**result.summary, "dataset": data.dataset, "checkpoint_step": step}
-        run.write_evaluation(
-            split,
-            summary=summary,
-            per_class=result.per_class,
-            per_image_class=result.per_image_class,
-            confusions=result.confusions,
-        )
+        run.write_evaluation(split, **result._replace(summary=summary)._asdict())
     return summary
+
+
+def _open_split(
+    data: config.Data, split: str, root: str | None, vocabulary: Vocabulary
+) -> SegmentationDataset:
+    try:
+        dataset = open_dataset(data.dataset, root or data.root, split)
+    except DataError as error:
+        if root is not None:
+            raise
+        raise DataError(f"{error}; if the data has moved, name its folder: --root DIR") from error
+    if dataset.vocabulary.names != vocabulary.names:
+        raise DataError(
+            f"{dataset.root}: its {len(dataset.vocabulary)} classes are not the "
+            f"{len(vocabulary)} the run was trained on; name the right folder: --root DIR"
+        )
+    return dataset
 
 
 def evenly_spaced(total: int, number: int) -> list[int]:

@@ -50,8 +50,6 @@ def labels_of(output: ModelOutput, distance: str, *, budget: int = DEFAULT_BUDGE
             labels.append(full.argmax(dim=0))
             continue
         pixels = full.permute(1, 2, 0).flatten(0, 1)
-        nearest, _ = nearest_classes(
-            pixels, output.classes, get_distance(distance), budget=budget
-        )
+        nearest, _ = nearest_classes(pixels, output.classes, get_distance(distance), budget=budget)
         labels.append(nearest.reshape(output.size))
     return torch.stack(labels)

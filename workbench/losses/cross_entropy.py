@@ -22,7 +22,7 @@ from workbench.constants import IGNORE_INDEX
 from workbench.distances import ClassEmbeddings, Distance
 from workbench.neighbours import DEFAULT_BUDGET, tile_shape, top_k_products
 
-_TILES_ALIVE = 4  # products, logits, probabilities and their weights exist together
+_TILES_ALIVE = 6  # products, logits, slopes, probabilities and the temporaries of log-sum-exp
 _FEWEST_ROWS = 32  # below this a one-pass tile is too flat for an efficient product
 
 

@@ -7,6 +7,7 @@ decoder that fuses them with features at stride 4.
 
 from __future__ import annotations
 
+import difflib
 from typing import Any
 
 import torch
@@ -139,7 +140,7 @@ def _create_backbone(name: str, pretrained: bool, output_stride: int) -> nn.Modu
     import timm  # half a second; only who builds a model pays for it
 
     if not timm.is_model(name):
-        close = timm.list_models(f"*{name[:6]}*")[:5]
+        close = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"; similar: {', '.join(close)}" if close else ""
         raise ConfigError(f"model.backbone: timm has no model {name!r}{hint}")
     try:

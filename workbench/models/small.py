@@ -49,9 +49,7 @@ class SmallNetwork(nn.Module):
         super().__init__()
         self.out_channels = out_channels
         self.stem = _conv(3, width // 2, stride=2)
-        self.quarter = nn.Sequential(
-            _conv(width // 2, width, stride=2), _Residual(width, 1)
-        )
+        self.quarter = nn.Sequential(_conv(width // 2, width, stride=2), _Residual(width, 1))
         self.eighth = nn.Sequential(
             _conv(width, 2 * width, stride=2),
             *(_Residual(2 * width, dilation) for dilation in (1, 2, 4)),

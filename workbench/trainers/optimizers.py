@@ -109,10 +109,10 @@ def load_state_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> N
     Raises:
         RunError: The state does not fit the optimiser's parameters.
     """
-    parameters = dict(_parameters(optimizer))
+    parameters = {str(index): parameter for index, parameter in _parameters(optimizer)}
     for name, value in tensors.items():
         index, _, key = name.partition(".")
-        parameter = parameters.get(int(index))
+        parameter = parameters.get(index)
         if parameter is None or (value.ndim > 0 and value.shape != parameter.shape):
             raise RunError(
                 f"checkpoint: optimiser state {name!r} does not fit the model; "
