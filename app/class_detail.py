@@ -123,7 +123,9 @@ def _pictures(run: shell.Context, split: str, class_id: int) -> None:
     counts = data.per_image_class(run.path, split)
     if not kept or counts is None:
         return
-    ranked = frames.rank_images(kept, counts, class_id=class_id, order=frames.BEST_FIRST)
+    ranked = frames.rank_images(
+        kept, counts, class_id=class_id, order=frames.BEST_FIRST, in_truth=True
+    )
     if ranked.empty:
         st.caption("None of the pictures kept with this run shows the class.")
         return

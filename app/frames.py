@@ -212,6 +212,7 @@ def rank_images(
     *,
     class_id: int | None = None,
     order: str = WORST_FIRST,
+    in_truth: bool = False,
 ) -> pd.DataFrame:
     """The pictures that were kept, with a score, in the order asked for.
 
@@ -220,6 +221,7 @@ def rank_images(
         per_image_class: Counts; without them all scores are NaN.
         class_id: Only pictures with this class in truth or prediction, scored by its IoU.
         order: One of ``ORDERS``.
+        in_truth: With a class: leave out the pictures where it is only predicted.
 
     Returns:
         Columns image_id, score (0..1 or NaN).
@@ -231,6 +233,7 @@ def rank_images(
         scores = image_scores(per_image_class).rename(columns={"miou": "score"})
     else:
         scores = class_in_images(per_image_class, class_id).rename(columns={"iou": "score"})
+        scores = scores[scores["truth_pixels"] > 0] if in_truth else scores
     scores = scores.assign(image_id=scores["image_id"].astype(object))[["image_id", "score"]]
     table = table.merge(scores, on="image_id", how="left" if class_id is None else "inner")
     if order == BY_NAME:
@@ -242,7 +245,7 @@ def rank_images(
 def classes_in_view(
     truth: npt.NDArray[np.int64], prediction: npt.NDArray[np.int64], table: pd.DataFrame
 ) -> pd.DataFrame:
-    """The classes of one picture, largest first.
+    """The classes of one picture, those in its truth first, each part largest first.
 
     Args:
         truth: (H, W) train ids, negative = ignored.
@@ -250,7 +253,8 @@ def classes_in_view(
         table: Vocabulary, row = class id.
 
     Returns:
-        Columns class_id, name, color, truth_pixels, predicted_pixels, iou (in this picture).
+        Columns class_id, name, color, truth_pixels, predicted_pixels, iou (in this picture);
+        the classes that are only predicted come last.
     """
     count = len(table)
     known = (truth >= 0) & (truth < count) & (prediction >= 0) & (prediction < count)
@@ -270,8 +274,8 @@ def classes_in_view(
             "iou": both[ids] / union,
         }
     )
-    area = view["truth_pixels"] + view["predicted_pixels"]
-    return view.loc[area.sort_values(ascending=False, kind="stable").index].reset_index(drop=True)
+    order = np.lexsort((-view["predicted_pixels"], -view["truth_pixels"]))
+    return view.iloc[order].reset_index(drop=True)
 
 
 def nearest_classes(points: npt.NDArray[np.float32], class_id: int) -> pd.DataFrame:

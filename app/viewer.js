@@ -123,6 +123,9 @@ function pixelAt(event, canvas, state) {
 
 function legend(state, list) {
   state.legend.replaceChildren();
+  const least = 0.002 * state.width * state.height;
+  const small = list.filter((one) => one.truth === 0 && one.predicted < least);
+  const hidden = new Set(small.length > 3 ? small : []);
   for (const one of list) {
     const chip = element("button", "chip");
     chip.type = "button";
@@ -140,8 +143,16 @@ function legend(state, list) {
       if (state.solo !== null) chip.classList.add("solo");
       paint(state);
     };
+    chip.hidden = hidden.has(one);
     state.legend.append(chip);
   }
+  if (hidden.size === 0) return;
+  const more = element("button", "chip", `+ ${hidden.size} tiny false alarms`);
+  more.type = "button";
+  more.onclick = () => {
+    for (const chip of state.legend.children) chip.hidden = chip === more;
+  };
+  state.legend.append(more);
 }
 
 function build(root) {
@@ -194,7 +205,7 @@ export default function (component) {
     const { width, height } = data;
     Object.assign(state, { key: data.key, width, height, solo: null, hovered: null });
     if (state.opacity === null) { // a photograph has detail of its own to show
-      state.opacity = width > 300 ? 0.65 : 0.85;
+      state.opacity = width > 160 ? 0.65 : 0.85;
       state.slider.value = 100 * state.opacity;
     }
     state.photo = readPixels(image, width, height);

@@ -84,6 +84,11 @@ def test_points_have_the_colours_of_the_key(per_class: pd.DataFrame) -> None:
     assert shown == [GROUPS[group] for group in scored["group"]]
 
 
+def test_pca_keeps_its_proportions_and_umap_fills_the_frame(per_class: pd.DataFrame) -> None:
+    assert charts.class_map(per_class).layout.yaxis.scaleanchor == "x"
+    assert charts.class_map(per_class, isotropic=False).layout.yaxis.scaleanchor is None
+
+
 def test_large_vocabularies_use_webgl(per_class: pd.DataFrame) -> None:
     many = pd.concat([per_class] * 6, ignore_index=True).assign(class_id=np.arange(6 * CLASSES))
     assert charts.class_map(many).data[0].type == "scattergl"
@@ -131,6 +136,11 @@ def test_curve_smooths_long_records_only() -> None:
     assert [len(trace.x) for trace in traces(10)] == [9]
     assert [len(trace.x) for trace in traces(100)] == [99, 99]
     assert np.allclose(traces(100)[1].y, 1.0)
+
+
+def test_smoothing_does_not_lag() -> None:
+    line = pd.Series(np.arange(100.0))
+    assert np.allclose(charts.smooth(line, 5)[2:-2], line[2:-2])
 
 
 def test_empty_tables_give_empty_figures(per_class: pd.DataFrame) -> None:

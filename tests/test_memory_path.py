@@ -8,7 +8,7 @@ measure sees what it should.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from typing import Any, NamedTuple
 
 import pytest
@@ -47,25 +47,19 @@ class Watch(TorchDispatchMode):
         self.operations = 0
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        given = {id(s) for s in storages((args, kwargs or {}))}
         result = func(*args, **(kwargs or {}))
         self.operations += 1
-        for tensor in tensors(result):
-            if id(tensor.untyped_storage()) in given or tuple(tensor.shape) in self.spared:
+        for tensor in result if isinstance(result, tuple | list) else (result,):
+            if not isinstance(tensor, Tensor):
                 continue
-            self.largest = max(
-                self.largest,
-                Largest(tensor.numel() * tensor.element_size(), tuple(tensor.shape), str(func)),
-            )
+            size = tensor.numel() * tensor.element_size()
+            if size <= self.largest.bytes or tuple(tensor.shape) in self.spared:
+                continue
+            given = (leaf for leaf in pytree.tree_leaves((args, kwargs)) if torch.is_tensor(leaf))
+            own = tensor.untyped_storage().data_ptr()
+            if own not in {leaf.untyped_storage().data_ptr() for leaf in given}:  # not a view
+                self.largest = Largest(size, tuple(tensor.shape), str(func))
         return result
-
-
-def tensors(tree: Any) -> Iterator[Tensor]:
-    yield from (leaf for leaf in pytree.tree_leaves(tree) if isinstance(leaf, Tensor))
-
-
-def storages(tree: Any) -> Iterator[Any]:
-    yield from (tensor.untyped_storage() for tensor in tensors(tree))
 
 
 def run_config(loss: str, distance: str, budget_mb: float, pixels: int) -> config.Run:
@@ -89,10 +83,10 @@ def make_images(number: int, side: int) -> Tensor:
     return torch.randint(0, 256, (number, 3, side, side), dtype=torch.uint8)
 
 
-def make_batch(classes: int) -> Batch:
-    masks = torch.randint(0, classes, (2, SIDE, SIDE))
+def make_batch(classes: int, side: int) -> Batch:
+    masks = torch.randint(0, classes, (2, side, side))
     masks[:, :5] = -100
-    return Batch(make_images(2, SIDE), masks, ["a", "b"])
+    return Batch(make_images(2, side), masks, ["a", "b"])
 
 
 def training(
@@ -101,17 +95,17 @@ def training(
     *,
     distance: str = "cosine",
     budget_mb: float = SMALL_BUDGET_MB,
-    pixels: int = 64,
+    pixels: int = 32,
+    side: int = SIDE,
 ) -> Largest:
-    """Two whole steps, the second with the optimiser's state in place."""
+    """A whole step: forward, backward, optimiser."""
     run = run_config(loss, distance, budget_mb, pixels)
     model = build_from_config(run, classes)
     trainer = Trainer(run, model, build_loss(run.loss, distance))
-    batch = make_batch(classes)
+    batch = make_batch(classes, side)
     with Watch(classes) as watch:
         trainer.train_step(batch)
-        trainer.train_step(batch)
-    assert watch.operations > 200
+    assert watch.operations > 150
     return watch.largest
 
 
@@ -139,9 +133,9 @@ def test_training_makes_the_same_largest_tensor_for_any_classes(loss: str, dista
 
 @pytest.mark.parametrize("loss", ["streaming", "nearest"])
 def test_training_on_all_pixels_too(loss: str) -> None:
-    few, many = (training(classes, loss, pixels=0) for classes in (FEW, 5_000))
+    few, many = (training(classes, loss, pixels=0, side=32) for classes in (FEW, 3_000))
     assert few == many
-    assert few.bytes >= 2 * DIM * SIDE * SIDE * 4  # the embeddings at full resolution
+    assert few.bytes == 2 * DIM * 32 * 32 * 4  # the embeddings at full resolution
 
 
 @pytest.mark.parametrize("loss", ["streaming", "nearest"])
@@ -164,11 +158,11 @@ def test_the_separation_penalty_makes_no_square() -> None:
     def largest(classes: int) -> Largest:
         weight = torch.randn(classes, DIM, requires_grad=True)
         with Watch(classes) as watch:
-            separation_penalty(weight, budget=50_000).backward()
+            separation_penalty(weight, budget=500_000).backward()
         return watch.largest
 
     few, many = largest(FEW), largest(12_840)
-    assert few.bytes <= 50_000 and many.bytes <= 50_000
+    assert few.bytes <= 500_000 and many.bytes <= 500_000
 
 
 @pytest.mark.parametrize(

@@ -44,9 +44,9 @@ ACCENT: Final = "#f2a33a"
 _SVG_LIMIT = 6000  # points; beyond it WebGL draws faster, below it SVG also works without a GPU
 
 
-def smooth(values: pd.Series, span: int) -> pd.Series:
-    """Exponential moving average over about ``span`` rows, without a bias at the start."""
-    return values.ewm(span=max(1, span), adjust=True).mean()
+def smooth(values: pd.Series, rows: int) -> pd.Series:
+    """Mean over a window of ``rows`` about each row, which does not lag behind a steep fall."""
+    return values.rolling(max(1, rows), center=True, min_periods=1).mean()
 
 
 def curve(
@@ -343,6 +343,7 @@ def class_map(
     *,
     color_by: str = "iou",
     highlight: Collection[int] = (),
+    isotropic: bool = True,
     height: int = 640,
     dark: bool = False,
 ) -> go.Figure:
@@ -353,6 +354,8 @@ def class_map(
             columns to colour by and to show on hovering.
         color_by: Column that colours the points.
         highlight: class_ids to ring.
+        isotropic: Whether both axes of a flat map have the same scale, as a PCA needs; else
+            the map fills its frame.
         height: Pixels.
         dark: Whether it will stand on dark paper.
 
@@ -372,13 +375,15 @@ def class_map(
     bare: dict[str, Any] = {"visible": False, "showgrid": False, "title": {"text": ""}}
     if "z" in points:
         box = {"visible": False, "showspikes": False}
-        camera = {"eye": {"x": 1.0, "y": 1.0, "z": 0.75}}
+        camera = {"eye": {"x": 1.2, "y": 1.2, "z": 0.8}}
         plot.update_layout(
             scene={"xaxis": box, "yaxis": box, "zaxis": box, "aspectmode": "cube", "camera": camera}
         )
         plot.update_layout(dragmode="orbit")
     else:
         plot.update_xaxes(**bare)
-        plot.update_yaxes(**bare, scaleanchor="x")
+        plot.update_yaxes(**bare)
+        if isotropic:
+            plot.update_yaxes(scaleanchor="x")
         plot.update_layout(dragmode="lasso")
     return plot

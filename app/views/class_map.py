@@ -36,7 +36,7 @@ def page() -> None:
     points, color_by, text = _controls(projection, table)
     found = frames.matches(points, text) if text.strip() else pd.Series(False, index=points.index)
     chosen = st.session_state[state.widget_key("class")]
-    left, right = shell.stack("map", [5, 3])
+    left, right = shell.stack("map", [3, 2])
     with left:
         rings = [int(class_id) for class_id in points.loc[found, "class_id"]]
         picked = _map(points, color_by, rings if chosen is None else [*rings, int(chosen)])
@@ -57,7 +57,8 @@ def _controls(projection: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFra
     wording = {"iou": "IoU", "train_images": "frequency"}
     state.seed("layout", list(_LAYOUTS), "UMAP 2D", str)
     state.seed("color", colors, colors[0], str)
-    columns = shell.flow("filters_map", [2.2, 1.2, 1.6])
+    steps = sorted(int(step) for step in projection["step"].unique())
+    columns = shell.flow("filters_map", [2.2, 1.2, 1.6] + [1.4] * (len(steps) > 1))
     layout = columns[0].segmented_control(
         "Layout", list(_LAYOUTS), key=state.widget_key("layout"), required=True
     )
@@ -70,10 +71,9 @@ def _controls(projection: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFra
     text = columns[2].text_input("Find", placeholder="words of a name, or an id", key="map_find")
     state.publish("layout", layout)
     state.publish("color", color_by)
-    steps = sorted(int(step) for step in projection["step"].unique())
     step = steps[-1]
     if len(steps) > 1:
-        step = st.select_slider("Training step", steps, value=step, key="map_step")
+        step = columns[3].select_slider("Training step", steps, value=step, key="map_step")
     points = frames.map_points(projection, table, _LAYOUTS[layout or "UMAP 2D"], step)
     return points, color_by, text
 
@@ -81,8 +81,14 @@ def _controls(projection: pd.DataFrame, table: pd.DataFrame) -> tuple[pd.DataFra
 def _map(points: pd.DataFrame, color_by: str, rings: Sequence[int]) -> list[int]:
     """Draws the map; returns the classes selected in it."""
     flat = "z" not in points
+    layout = str(st.session_state[state.widget_key("layout")])
     figure = charts.class_map(
-        points, color_by=color_by, highlight=rings, height=_HEIGHT, dark=shell.dark()
+        points,
+        color_by=color_by,
+        highlight=rings,
+        isotropic=layout.startswith("PCA"),
+        height=_HEIGHT,
+        dark=shell.dark(),
     )
     if not flat:
         shell.show_plot(figure, "map_3d", toolbar=True)
@@ -132,7 +138,7 @@ def _list(points: pd.DataFrame, picked: list[int], found: list[int], text: str) 
         selection_mode="single-row",
         hide_index=True,
         width="stretch",
-        height=min(_HEIGHT - 40, 38 * (len(view) + 1)),
+        height=min(_HEIGHT - 40, 36 * (len(view) + 1)),
         placeholder="–",
         column_config=_columns(),
     )
@@ -142,12 +148,12 @@ def _columns() -> dict[str, Any]:
     column = st.column_config
     return {
         "class_id": None,
-        "name": column.TextColumn("Class", width=135),
+        "name": column.TextColumn("Class", width=150),
         "iou": column.ProgressColumn("IoU", width=90, format="%.2f", min_value=0.0, max_value=1.0),
         "train_images": column.NumberColumn(
             "Trained on", width=80, help="Training images that show it."
         ),
-        "nearest": column.TextColumn("Nearest other class", width=135),
+        "nearest": column.TextColumn("Nearest other class", width=150),
         "nearest_distance": column.NumberColumn("Distance", width=70, format="%.3f"),
     }
 

@@ -70,7 +70,7 @@ def _table(shown: pd.DataFrame, table: pd.DataFrame) -> None:
             "class_id": shown["class_id"],
             "iou": shown["iou"],
             "group": shown["group"],
-            "train_images": shown["train_images"].where(frames.has_train_counts(table)),
+            "train_images": shown["train_images"] if frames.has_train_counts(table) else None,
             "val_images": shown["val_images"],
             "reason": [frames.reason_text(code) for code in shown["reason"]],
             "nearest": [

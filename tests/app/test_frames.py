@@ -149,6 +149,8 @@ def test_ranking_of_pictures(counts: pd.DataFrame) -> None:
     with_class = frames.rank_images(kept, counts, class_id=1283)
     assert list(with_class["image_id"]) == ["c", "a", "b"]
     assert list(with_class["score"]) == [0.0, 0.25, 1.0]
+    in_truth = frames.rank_images(kept, counts, class_id=1283, in_truth=True)
+    assert list(in_truth["image_id"]) == ["a", "b"]
     assert frames.rank_images(kept, counts, class_id=5).empty
     assert list(frames.rank_images(kept, None)["image_id"]) == sorted(kept)
 
@@ -167,6 +169,7 @@ def test_classes_in_view_agree_with_a_count_by_hand() -> None:
         assert view["truth_pixels"][class_id] == sum(t == class_id for t, _ in pairs)
         assert view["predicted_pixels"][class_id] == sum(p == class_id for _, p in pairs)
         assert view["name"][class_id] == f"n{class_id}"
+    assert list(view.index)[-1] == 512  # only predicted
     assert len(view) == 4
 
 

@@ -87,7 +87,7 @@ def app_url(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of the app on the shipped demo run, or on an invented one where there is none."""
     folder = tmp_path_factory.mktemp("browser")
     runs = REPOSITORY / "runs"
-    if not (runs / "demo" / "evaluation").is_dir():
+    if not (runs / "demo" / "embeddings" / "projection.parquet").is_file():
         runs = folder / "runs"
         _app_fixtures().write_run(runs / "demo")
     with serve(runs, folder / "server.log") as address:

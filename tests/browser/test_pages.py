@@ -119,10 +119,10 @@ def test_legend_singles_a_class_out(open_page: OpenPage) -> None:
     picture = "canvas => canvas.toDataURL()"
     truth = page.locator(".viewer canvas").nth(1)
     before = truth.evaluate(picture)
-    page.locator(".viewer .chip").first.click()
+    page.locator(".viewer .legend .chip").first.click()
     page.mouse.move(0, 0)
     assert truth.evaluate(picture) != before
-    page.locator(".viewer .chip").first.click()
+    page.locator(".viewer .legend .chip").first.click()
     page.mouse.move(0, 0)
     assert truth.evaluate(picture) == before
 

@@ -364,6 +364,7 @@ def test_shapeworld_is_prepared_by_the_same_code(tmp_path: Path) -> None:
     ]
     assert np.mean(ignored) < 0.05
     assert (count_classes(dataset)[1] == dataset.vocabulary.table["train_pixels"]).all()
+    assert dataset.federated(0) is None  # generated scenes are labelled whole
 
 
 def test_real_lvis_photos(realdata: Path, tmp_path: Path) -> None:

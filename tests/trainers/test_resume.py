@@ -72,7 +72,7 @@ def test_sigkill_and_resume_give_the_uninterrupted_curve(
     step = random.randint(5, STEPS - 4)
     kill_at(step, run, shapeworld)
     opened = RunDirectory.open(run)  # as the app would, right after
-    assert opened.status()["state"] == "running" and len(opened.metrics()) >= step - 1
+    assert opened.status()["state"] == "interrupted" and len(opened.metrics()) >= step - 1
     last = opened.load_checkpoint("last").step
     assert last % 4 == 0 and last < STEPS, f"killed at {step}"
 

@@ -157,3 +157,7 @@ class ShapeWorld(LvisCoco):
     key: ClassVar[str] = "shapeworld"
     layout: ClassVar[str] = "what `workbench sample shapeworld ROOT` writes"
     folders: ClassVar[tuple[str, ...]] = ("shapeworld",)
+
+    def federated(self, index: int) -> None:
+        """Nothing: a generated scene is labelled whole, whatever the LVIS layout leaves open."""
+        del index

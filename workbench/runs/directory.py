@@ -74,7 +74,8 @@ class RunDirectory(StateFiles, CheckpointFiles, EmbeddingFiles, EvaluationFiles)
                 f"{path} cannot be made ({error.strerror}); choose another folder for the run"
             ) from error
         with run.lock():
-            run._check_vacant(resume, vocabulary)
+            run.check_vacant(resume=resume)
+            run._check_classes(vocabulary)
             with atomic_file(run.path / "vocabulary.parquet") as temporary:
                 vocabulary.to_parquet(temporary)
             write_json(run.path / "environment.json", describe_environment())
@@ -150,27 +151,36 @@ class RunDirectory(StateFiles, CheckpointFiles, EmbeddingFiles, EvaluationFiles)
         except (WorkbenchError, OSError, ValueError, KeyError) as error:
             raise readers.broken(path, error, remedy) from error
 
-    def _check_vacant(self, resume: bool, vocabulary: Vocabulary) -> None:
-        if not self.is_run():
-            strangers = [item.name for item in self.path.iterdir() if item.name[0] != "."]
-            if strangers:
+    def check_vacant(self, *, resume: bool) -> None:
+        """Makes sure that a new run, or with `resume` the run itself, may be written here.
+
+        Raises:
+            RunError: The folder holds a run already and `resume` is False, or other files.
+        """
+        if self.is_run():
+            if not resume:
                 raise RunError(
-                    f"{self.path} is no run and not empty (it has {strangers[0]}); "
-                    "choose a new folder for the run"
+                    f"{self.path} holds a run already; go on with it by --resume, "
+                    "or choose another folder"
                 )
             return
-        if not resume:
-            raise RunError(
-                f"{self.path} holds a run already; go on with it by --resume, "
-                "or choose another folder"
-            )
-        if (self.path / "vocabulary.parquet").exists():
-            known = self.vocabulary()
-            if known.names != vocabulary.names:
+        strangers = self.path.iterdir() if self.path.is_dir() else iter(())
+        for item in strangers:
+            if item.name[0] != ".":
                 raise RunError(
-                    f"{self.path} was trained on other classes ({len(known)}, now "
-                    f"{len(vocabulary)}); choose another folder or the dataset it had"
+                    f"{self.path} is no run and not empty (it has {item.name}); "
+                    "choose a new folder for the run"
                 )
+
+    def _check_classes(self, vocabulary: Vocabulary) -> None:
+        if not (self.path / "vocabulary.parquet").exists():
+            return
+        known = self.vocabulary()
+        if known.names != vocabulary.names:
+            raise RunError(
+                f"{self.path} was trained on other classes ({len(known)}, now "
+                f"{len(vocabulary)}); choose another folder or the dataset it had"
+            )
 
 
 def _to_yaml(config: Mapping[str, Any]) -> str:

@@ -31,20 +31,23 @@ class Hook:
 class MetricsLog(Hook):
     """Writes figures to metrics.jsonl, TensorBoard and the status file every few steps."""
 
-    def __init__(self, run: RunDirectory, every: int, *, seconds_before: float = 0.0) -> None:
+    def __init__(
+        self, run: RunDirectory, every: int, *, step: int = 0, seconds_before: float = 0.0
+    ) -> None:
         """Opens the logs.
 
         Args:
             run: Where to.
             every: Steps between lines.
-            seconds_before: Training time spent before this process, of a resumed run.
+            step: Steps already taken, of a resumed run; what TensorBoard has beyond is dropped.
+            seconds_before: Training time spent before this process, likewise.
         """
         from torch.utils.tensorboard import SummaryWriter
 
         self.run, self.every = run, every
         self.started = time.monotonic() - seconds_before
         self.first_step: int | None = None
-        self.events = SummaryWriter(str(run.path / "tensorboard"))
+        self.events = SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1)
 
     def after_step(self, trainer: Trainer, record: Record) -> None:
         """Logs every ``every`` steps, and the last one."""
@@ -71,47 +74,26 @@ class MetricsLog(Hook):
         self.events.close()
 
 
-class Checkpoints(Hook):
-    """Saves the state every few steps and at the end, and prunes old ones."""
-
-    def __init__(self, run: RunDirectory, every: int, keep: int) -> None:
-        """Where, how often, how many to keep."""
-        self.run, self.every, self.keep = run, every, keep
-
-    def after_step(self, trainer: Trainer, record: Record) -> None:
-        """Saves at multiples of ``every`` and after the last step."""
-        step = int(record["step"])
-        if step % self.every and step != trainer.config.train.steps:
-            return
-        model, optimizer, state = trainer.state()
-        self.run.save_checkpoint(step, model=model, optimizer=optimizer, trainer=state)
-        self.run.prune_checkpoints(self.keep)
-        table = trainer.unwrapped.table
-        if table is not None:
-            self.run.write_embeddings(step, table.weight.detach())
-
-
 class Evaluations(Hook):
-    """Evaluates every few steps and marks the best checkpoint."""
+    """Evaluates every few steps; listed before the checkpoints, which mark the best one.
 
-    def __init__(
-        self,
-        run: RunDirectory,
-        log: MetricsLog,
-        every: int,
-        evaluate: Callable[[], dict[str, Any]],
-    ) -> None:
+    Attributes:
+        best: Highest validation mIoU so far, -1 before the first.
+        best_step: Where it was reached in this process, or None.
+    """
+
+    def __init__(self, log: MetricsLog, every: int, evaluate: Callable[[], dict[str, Any]]) -> None:
         """What to run how often.
 
         Args:
-            run: Its best checkpoint is marked.
             log: Where the figures go.
             every: Steps between evaluations; 0 never evaluates.
             evaluate: Returns the summary of an evaluation of the model as it is.
         """
-        self.run, self.log, self.every, self.evaluate = run, log, every, evaluate
-        known = run.metrics()
+        self.log, self.every, self.evaluate = log, every, evaluate
+        known = log.run.metrics()
         self.best = float(known["val_miou"].max()) if "val_miou" in known else -1.0
+        self.best_step: int | None = None
 
     def after_step(self, trainer: Trainer, record: Record) -> None:
         """Evaluates at multiples of ``every``."""
@@ -123,6 +105,28 @@ class Evaluations(Hook):
         figures = {f"val_{name}": float(summary[name]) for name in names}
         figures = {name: value for name, value in figures.items() if not math.isnan(value)}
         self.log.write({"step": step, **figures})
-        if step in self.run.checkpoint_steps() and figures.get("val_miou", -1.0) > self.best:
-            self.best = figures["val_miou"]
+        if figures.get("val_miou", -1.0) > self.best:
+            self.best, self.best_step = figures["val_miou"], step
+
+
+class Checkpoints(Hook):
+    """Saves the state every few steps, at the end and where an evaluation was the best yet."""
+
+    def __init__(self, run: RunDirectory, every: int, keep: int, evaluations: Evaluations) -> None:
+        """Where, how often, how many to keep, and who knows which is best."""
+        self.run, self.every, self.keep, self.evaluations = run, every, keep, evaluations
+
+    def after_step(self, trainer: Trainer, record: Record) -> None:
+        """Saves and prunes."""
+        step = int(record["step"])
+        best = step == self.evaluations.best_step
+        if step % self.every and step != trainer.config.train.steps and not best:
+            return
+        model, optimizer, state = trainer.state()
+        self.run.save_checkpoint(step, model=model, optimizer=optimizer, trainer=state)
+        if best:
             self.run.mark_best(step)
+        self.run.prune_checkpoints(self.keep)
+        table = trainer.unwrapped.table
+        if table is not None:
+            self.run.write_embeddings(step, table.weight.detach())

@@ -37,8 +37,11 @@ def train(run_config: config.Run, path: Path | str, *, resume: bool = False) -> 
         DataError: The dataset cannot be read.
         RunError: The folder holds a run already (without ``resume``) or is being written.
     """
-    loss = build_loss(run_config.loss, run_config.model.distance)  # first: it checks the names
+    # Whatever can be wrong is found before anything slow begins, or is written.
+    loss = build_loss(run_config.loss, run_config.model.distance)
     accelerator = make_accelerator(run_config.train)
+    if accelerator.is_main_process:
+        RunDirectory(path).check_vacant(resume=resume)
     dataset = open_training_set(run_config.data)
     vocabulary = counted_vocabulary(dataset)
     torch.manual_seed(run_config.train.seed)  # of the initial weights
@@ -50,6 +53,7 @@ def train(run_config: config.Run, path: Path | str, *, resume: bool = False) -> 
         accelerator.wait_for_everyone()  # until the main process has put the run in order
         trainer.fit(_batches(trainer, dataset))
         return RunDirectory.open(path)
+    evaluate = _periodic_evaluation(trainer)
     run = RunDirectory.create(
         path,
         config=config.to_dict(portable(run_config)),
@@ -61,7 +65,7 @@ def train(run_config: config.Run, path: Path | str, *, resume: bool = False) -> 
         run.write_status("running", step=trainer.step, steps=run_config.train.steps)
         accelerator.wait_for_everyone()
         try:
-            trainer.fit(_batches(trainer, dataset), _hooks(trainer, run))
+            trainer.fit(_batches(trainer, dataset), _hooks(trainer, run, evaluate))
         except BaseException as error:
             message = str(error) or type(error).__name__
             run.write_status(
@@ -125,14 +129,16 @@ def _batches(trainer: Trainer, dataset: SegmentationDataset) -> Iterable[Batch]:
     )
 
 
-def _hooks(trainer: Trainer, run: RunDirectory) -> list[Hook]:
+def _hooks(
+    trainer: Trainer, run: RunDirectory, evaluate: Callable[[], dict[str, Any]]
+) -> list[Hook]:
     settings = trainer.config.train
-    log = MetricsLog(run, settings.log_every, seconds_before=trainer.seconds)
-    return [
-        log,
-        Checkpoints(run, settings.checkpoint_every, settings.keep_checkpoints),
-        Evaluations(run, log, settings.evaluate_every, _periodic_evaluation(trainer)),
-    ]
+    log = MetricsLog(run, settings.log_every, step=trainer.step, seconds_before=trainer.seconds)
+    evaluations = Evaluations(log, settings.evaluate_every, evaluate)
+    checkpoints = Checkpoints(
+        run, settings.checkpoint_every, settings.keep_checkpoints, evaluations
+    )
+    return [log, evaluations, checkpoints]
 
 
 def _periodic_evaluation(trainer: Trainer) -> Callable[[], dict[str, Any]]:
