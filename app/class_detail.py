@@ -6,6 +6,7 @@ import pandas as pd
 import streamlit as st
 
 from app import data, frames, shell
+from app.bars import Bar, bars, chip
 
 _PICTURES = 4  # best and worst each
 
@@ -35,7 +36,7 @@ def _heading(row: pd.Series) -> None:
     with st.container(gap=None):
         st.html(
             f"<h3 style='margin:0;padding:0;font-size:1.35rem'>"
-            f"{shell.chip(row['name'], row.get('color', '#8d939c'))}</h3>"
+            f"{chip(row['name'], row.get('color', '#8d939c'))}</h3>"
         )
         st.caption(" · ".join(shell.plain(fact) for fact in facts if fact))
 
@@ -57,7 +58,7 @@ def _numbers(
             st.html(
                 f"<div style='font-size:.875rem;margin-bottom:.3rem'>Nearest other class, at "
                 f"distance {distance}</div><div style='font-size:1.15rem'>"
-                f"{shell.chip(names[int(nearest)], colors.get(int(nearest), '#8d939c'))}</div>"
+                f"{chip(names[int(nearest)], colors.get(int(nearest), '#8d939c'))}</div>"
             )
 
 
@@ -76,46 +77,34 @@ def _mixed_up(
         (
             left,
             "Taken for",
-            "Share of its pixels",
+            "of its pixels",
             "None of its pixels is given to another class.",
             frames.taken_for(counts, class_id),
         ),
         (
             right,
             "Taken for it",
-            "Share of pixels given it",
+            "of the pixels given it",
             "No other class is mistaken for it.",
             frames.taken_as(counts, class_id),
         ),
     ):
-        with place:
-            st.markdown(f"**{title}**")
-            if rows.empty:
-                st.caption(empty)
-                continue
-            rows["name"] = [names.get(int(other), f"class {other}") for other in rows["class_id"]]
-            rows["swatch"] = [_swatch(colors.get(int(other))) for other in rows["class_id"]]
-            st.dataframe(
-                rows[["swatch", "name", "share", "pixels"]],
-                hide_index=True,
-                width="stretch",
-                column_config={
-                    "swatch": st.column_config.ImageColumn("", width=30),
-                    "name": st.column_config.TextColumn("Class"),
-                    "share": st.column_config.ProgressColumn(
-                        share, format="percent", min_value=0.0, max_value=1.0
-                    ),
-                    "pixels": st.column_config.NumberColumn("Pixels", format="localized"),
-                },
+        lines = [
+            Bar(
+                name=names.get(int(row["class_id"]), f"class {row['class_id']}"),
+                color=colors.get(int(row["class_id"]), "#8d939c"),
+                share=float(row["share"]),
+                number=f"{row['share']:.1%}",
+                note=f"{int(row['pixels']):,} px",
             )
-
-
-def _swatch(color: str | None) -> str:
-    fill = str(color or "#8d939c").lstrip("#")
-    return (
-        "data:image/svg+xml;utf8,<svg xmlns='http://www.w3.org/2000/svg' width='40' height='40'>"
-        f"<rect x='11' y='11' width='18' height='18' rx='4' fill='%23{fill}'/></svg>"
-    )
+            for row in rows.to_dict("records")
+        ]
+        with place:
+            st.markdown(f"**{title}**" + (f" :small[:gray[share {share}]]" if lines else ""))
+            if lines:
+                st.html(bars(lines))
+            else:
+                st.caption(empty)
 
 
 def _pictures(run: shell.Context, split: str, class_id: int) -> None:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import argparse
-import html
 import os
 import re
 import shlex
@@ -19,7 +18,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import data, state
+from app import bars, data, state
 from workbench.runs import RunInfo
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -86,7 +85,7 @@ def open_run() -> Iterator[None]:
 
 
 def _pick_run() -> None:
-    st.html(f"<style>{_STYLE}</style>")
+    st.html(f"<style>{_STYLE}{bars.STYLE}</style>")
     folder = runs_folder(sys.argv[1:])
     found = data.runs(folder)
     if not found:
@@ -187,15 +186,6 @@ def plain(text: object) -> str:
     """Text for Markdown: every sign that Markdown or Streamlit would act on is escaped."""
     one_line = " ".join(str(text).split())
     return re.sub(r"([\\`*_{}\[\]()#+\-.!|~<>$:&\"'^=@])", r"\\\1", one_line)
-
-
-def chip(name: object, color: object) -> str:
-    """A class as HTML: its colour and its name, both escaped."""
-    style = (
-        "display:inline-block;width:.72em;height:.72em;border-radius:.2em;margin-right:.4em;"
-        f"box-shadow:0 0 0 1px rgba(128,134,145,.6);background:{html.escape(str(color))}"
-    )
-    return f'<span style="{style}"></span>{html.escape(str(name))}'
 
 
 def show_plot(

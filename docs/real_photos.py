@@ -143,7 +143,7 @@ def draw(curves: dict[tuple[str, str], pd.DataFrame], target: Path) -> None:
     plot.update_xaxes(title_text="step", rangemode="tozero")
     plot.update_yaxes(rangemode="tozero")
     plot.update_layout(
-        template=figure(height=1).layout.template, width=1200, height=640, showlegend=False
+        template=figure(height=640).layout.template, width=1200, height=640, showlegend=False
     )
     with sync_playwright() as playwright:
         browser = playwright.chromium.launch(

@@ -8,6 +8,7 @@ import pandas as pd
 import streamlit as st
 
 from app import data, frames, shell, state, viewer
+from app.bars import Bar, bars, chip
 
 
 def page() -> None:
@@ -125,28 +126,30 @@ def _pixel(
             if points is None or not 0 <= given < len(points):
                 st.caption("This run keeps no table of class embeddings, so nothing can be near.")
                 return
-            st.markdown(f"**Nearest other classes of {shell.plain(names[given])}**")
-            table = frames.nearest_classes(points, given).head(6)
-            table["name"] = [names.get(int(class_id), "?") for class_id in table["class_id"]]
-            st.dataframe(
-                table[["rank", "name", "distance"]],
-                hide_index=True,
-                width="stretch",
-                column_config={
-                    "rank": st.column_config.NumberColumn("Rank", width=60),
-                    "name": st.column_config.TextColumn("Class"),
-                    "distance": st.column_config.NumberColumn(
-                        "Distance", format="%.3f", help="Between unit vectors, 0 to 2."
-                    ),
-                },
+            st.markdown(
+                f"**Nearest other classes of {shell.plain(names[given])}** "
+                ":small[:gray[distance of the unit vectors, 0 to 2]]"
             )
+            near_classes = frames.nearest_classes(points, given).head(6).to_dict("records")
+            lines = [
+                Bar(
+                    name=names[int(row["class_id"])],
+                    color=str(classes["color"].iloc[int(row["class_id"])]),
+                    share=float(row["distance"]) / 2,  # unit vectors are at most 2 apart
+                    number=f"{row['distance']:.3f}",
+                    note="the truth" if row["class_id"] == truth else "",
+                )
+                for row in near_classes
+                if int(row["class_id"]) in names
+            ]
+            st.html(bars(lines))
 
 
 def _named(class_id: int, classes: pd.DataFrame) -> str:
     if not 0 <= class_id < len(classes):
-        return shell.chip("ignored", "#8d939c")
+        return chip("ignored", "#8d939c")
     row = classes.iloc[class_id]
-    return f"<b>{shell.chip(row['name'], row['color'])}</b>"
+    return f"<b>{chip(row['name'], row['color'])}</b>"
 
 
 def _verdict(truth: int, given: int, near: pd.DataFrame, names: dict[int, str]) -> str:

@@ -11,7 +11,7 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from app import frames, pixels, viewer
+from app import bars, frames, pixels, viewer
 from app.data import Sample
 
 EVIL = "<img src=x onerror=alert(1)>"
@@ -82,3 +82,10 @@ def test_names_reach_the_page_as_text_only() -> None:
 )
 def test_clicks_outside_the_picture_in_view_are_dropped(value: object, pixel: object) -> None:
     assert viewer.clicked_pixel(value, "k", width=8, height=5) == pixel
+
+
+def test_bars_escape_names_and_stay_in_their_frame() -> None:
+    got = bars.bars([bars.Bar(EVIL, '"><b>', 7.0, "<1%", EVIL), bars.Bar("a", "#123456", -1, "0")])
+    assert "<img" not in got and "<b>" not in got
+    assert "width:100.0%" in got and "width:0.0%" in got
+    assert "background:#123456" in got

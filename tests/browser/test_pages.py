@@ -31,8 +31,13 @@ SIGHT = {
     "class_map": ".js-plotly-plot .scatterlayer .point",
     "class_map_3d": ".js-plotly-plot .gl-container canvas",
 }
-# A busy machine draws slowly; on an idle one every page is under 2 s (see open_times.json).
-SECONDS = 8.0
+LINKS = {
+    "predictions": "Predictions",
+    "classes": "Classes",
+    "class_map": "Class map",
+    "overview": "Overview",
+}
+SECONDS = 2.0
 
 OpenPage = Callable[..., Any]
 
@@ -73,24 +78,39 @@ def test_page_draws(
     is_well(page)
 
 
+def business() -> float:
+    """How many times longer work takes than it would on an idle machine, at least 1."""
+    wall, work = time.perf_counter(), time.process_time()
+    while time.process_time() - work < 0.5:
+        pass
+    return max(1.0, (time.perf_counter() - wall) / 0.5)
+
+
 def test_pages_open_quickly_once_warm(
-    open_page: OpenPage, settle: Callable[..., None], app_url: str, tmp_path: Path
+    open_page: OpenPage, settle: Callable[..., None], record_property: Callable[..., None]
 ) -> None:
-    seconds: dict[str, float] = {}
     page = open_page("/")
-    for name, path in PAGES.items():
-        if name == "class_map_3d":
-            continue  # WebGL without a graphics card says nothing about the app
-        tries = []
-        for _ in range(2):
-            start = time.perf_counter()
-            page.goto(app_url + path)
-            settle(page)
-            page.wait_for_selector(SIGHT[name], timeout=60_000)
-            tries.append(time.perf_counter() - start)
-        seconds[name] = round(min(tries), 2)
-    (tmp_path / "open_times.json").write_text(json.dumps(seconds), "utf-8")
-    assert max(seconds.values()) < SECONDS, seconds
+    page.wait_for_selector(SIGHT["overview"])
+    heading = page.locator('[data-testid="stMain"] h1')
+    seconds: dict[str, list[float]] = {}
+    slower = [business()]
+    for name, link in [*LINKS.items()] * 3:
+        before = heading.inner_text()
+        start = time.perf_counter()
+        page.get_by_role("link", name=link).click()
+        page.wait_for_function(
+            "text => document.querySelector('[data-testid=stMain] h1')?.innerText !== text",
+            arg=before,
+        )
+        settle(page)
+        page.wait_for_selector(SIGHT[name])
+        seconds.setdefault(name, []).append(round(time.perf_counter() - start, 2))
+    slower.append(business())
+    warm = {name: min(tries[1:]) for name, tries in seconds.items()}
+    record_property("seconds", json.dumps(warm))
+    record_property("slower", max(slower))
+    # The promise is 2 s on an idle machine; on a busy one all work takes longer alike.
+    assert max(warm.values()) < SECONDS * max(slower), (warm, slower)
 
 
 def test_a_click_on_a_pixel_names_it(open_page: OpenPage, settle: Callable[..., None]) -> None:
