@@ -9,7 +9,8 @@ from typing import Final, NamedTuple
 STYLE: Final = """
 .wb-bars { width: 100%; border-collapse: collapse; font-size: .875rem; }
 .wb-bars td { padding: .2rem .5rem .2rem 0; border: none; }
-.wb-bars .name { width: 46%; max-width: 0; overflow: hidden; text-overflow: ellipsis;
+.wb-bars .bar { width: 36%; }
+.wb-bars .name { width: 40%; max-width: 0; overflow: hidden; text-overflow: ellipsis;
   white-space: nowrap; }
 .wb-bars .number { text-align: right; white-space: nowrap; font-variant-numeric: tabular-nums; }
 .wb-bars .note { opacity: .65; }
@@ -52,7 +53,7 @@ def bars(rows: Sequence[Bar]) -> str:
         title = html.escape(row.name, quote=True)
         lines.append(
             f'<tr><td class="name" title="{title}">{chip(row.name, row.color)}</td>'
-            f'<td><div class="wb-bar"><div style="width:{width:.1f}%"></div></div></td>'
+            f'<td class="bar"><div class="wb-bar"><div style="width:{width:.1f}%"></div></div></td>'
             f'<td class="number">{html.escape(row.number)}</td>'
             f'<td class="number note">{html.escape(row.note)}</td></tr>'
         )

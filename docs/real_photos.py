@@ -4,7 +4,7 @@
 
 FOLDER holds ``ade20k/ADEChallengeData2016`` and ``voc/VOCdevkit`` in their official layouts.
 Results: docs/real_photos.json (figures), docs/real_photos.md (table) and
-docs/images/real_photos_loss.png (curves, drawn by a headless Chromium where there is one).
+docs/images/real_photos_*.png (by a headless Chromium where there is one).
 The runs stay in runs/real. Everything goes through the command line a user has.
 """
 
@@ -21,6 +21,8 @@ from pathlib import Path
 from typing import Any
 
 import pandas as pd
+import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
 from workbench.chart_style import figure
 from workbench.charts import smooth
@@ -28,6 +30,7 @@ from workbench.runs import RunDirectory, write_json, write_text
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 RUNS = Path("runs/real")
+PORT = 8765
 ROOTS = {"ade20k": "ade20k", "voc": "voc"}
 TITLES = {"ade20k": "ADE20K, 150 classes", "voc": "Pascal VOC, 21 classes"}
 LOSSES = ("nearest", "streaming", "dense")
@@ -114,18 +117,11 @@ def table(rows: list[dict[str, Any]], machine: str) -> str:
     return "\n".join(lines)
 
 
-def draw(curves: dict[tuple[str, str], pd.DataFrame], target: Path) -> None:
-    """Loss curves of all runs as one picture."""
-    chromium = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
-    if chromium is None:
-        sys.stderr.write("no Chromium found: the loss curves are not drawn\n")
-        return
-    from playwright.sync_api import sync_playwright
-    from plotly.subplots import make_subplots
-
+def draw(curves: dict[tuple[str, str], pd.DataFrame]) -> go.Figure:
+    """Loss curves of all runs, one panel each."""
     titles = [f"{TITLES[dataset]} · {loss}" for dataset, loss in curves]
     plot = make_subplots(
-        rows=2, cols=3, subplot_titles=titles, vertical_spacing=0.16, horizontal_spacing=0.06
+        rows=2, cols=3, subplot_titles=titles, vertical_spacing=0.2, horizontal_spacing=0.06
     )
     for index, metrics in enumerate(curves.values()):
         place = {"row": index // 3 + 1, "col": index % 3 + 1}
@@ -141,19 +137,48 @@ def draw(curves: dict[tuple[str, str], pd.DataFrame], target: Path) -> None:
             **place,
         )
     plot.update_xaxes(title_text="step", rangemode="tozero")
-    plot.update_yaxes(rangemode="tozero")
-    plot.update_layout(
-        template=figure(height=640).layout.template, width=1200, height=640, showlegend=False
+    plot.update_yaxes(title_text="loss (nats per pixel)", rangemode="tozero")
+    return plot.update_layout(
+        template=figure(height=640).layout.template,
+        width=1200,
+        height=640,
+        showlegend=False,
+        margin={"l": 60, "r": 16, "t": 48, "b": 48},
     )
-    with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(
-            executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
-        )
-        page = browser.new_page(viewport={"width": 1200, "height": 640})
-        page.set_content(plot.to_html(include_plotlyjs=True, config={"staticPlot": True}))
-        page.wait_for_selector(".main-svg")
-        page.screenshot(path=str(target))
-        browser.close()
+
+
+def photograph(plot: go.Figure, images: Path) -> None:
+    """Screenshots of the curves and of the app's predictions on a real photo."""
+    chromium = next(filter(None, map(shutil.which, ("chromium", "google-chrome"))), None)
+    if chromium is None:
+        sys.stderr.write("no Chromium found: the pictures are not drawn\n")
+        return
+    from playwright.sync_api import sync_playwright
+
+    command = [sys.executable, "-m", "streamlit", "run", "app/main.py"]
+    options = ["--server.port", str(PORT), "--server.headless", "true", "--", "--runs", str(RUNS)]
+    with (
+        subprocess.Popen([*command, *options], cwd=REPOSITORY) as server,
+        sync_playwright() as playwright,
+    ):
+        try:
+            browser = playwright.chromium.launch(
+                executable_path=chromium, args=["--no-sandbox", "--disable-gpu"]
+            )
+            page = browser.new_page(viewport={"width": 1200, "height": 640})
+            page.set_content(plot.to_html(include_plotlyjs=True, config={"staticPlot": True}))
+            page.add_style_tag(content="body { margin: 0 }")
+            page.wait_for_selector(".main-svg")
+            page.screenshot(path=str(images / "real_photos_loss.png"))
+            page.set_viewport_size({"width": 1440, "height": 900})
+            page.wait_for_timeout(15_000)  # until the server listens
+            page.goto(f"http://localhost:{PORT}/predictions?run=ade20k-streaming", timeout=60_000)
+            page.wait_for_selector("text=All pictures", timeout=60_000)
+            page.wait_for_timeout(5_000)
+            page.screenshot(path=str(images / "real_photos_app.png"))
+            browser.close()
+        finally:
+            server.terminate()
 
 
 def main() -> None:
@@ -178,7 +203,7 @@ def main() -> None:
         for row in rows
     }
     (docs / "images").mkdir(exist_ok=True)
-    draw(curves, docs / "images" / "real_photos_loss.png")
+    photograph(draw(curves), docs / "images")
 
 
 if __name__ == "__main__":

@@ -141,6 +141,7 @@ def open_page(profile: BrowserContext, app_url: str) -> Iterator[OpenPage]:
     ) -> Page:
         page = profile.new_page()
         pages.append(page)
+        page.set_default_timeout(90_000)  # a busy machine is slow, not wrong
         page.set_viewport_size({"width": width, "height": 900})
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         page.watch = Watch(page, address)  # type: ignore[attr-defined]

@@ -10,9 +10,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from playwright.sync_api import Error as PlaywrightError
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Locator, Page
 
 pytestmark = pytest.mark.browser
 
@@ -48,6 +49,18 @@ def is_well(page: Page) -> None:
     assert page.locator('[data-testid="stAlertContentError"]').count() == 0
     assert page.watch.faults == []  # type: ignore[attr-defined]
     assert page.watch.strangers == []  # type: ignore[attr-defined]
+
+
+def until(sight: Locator, act: Callable[[], object]) -> None:
+    """Acts until it shows: a canvas does not tell when it begins to listen."""
+    for _ in range(4):
+        act()
+        try:
+            sight.first.wait_for(timeout=20_000)
+            return
+        except PlaywrightError:
+            continue
+    sight.first.wait_for()
 
 
 def whole_height(page: Page, width: int) -> None:
@@ -87,7 +100,7 @@ def business() -> float:
 
 
 def test_pages_open_quickly_once_warm(
-    open_page: OpenPage, settle: Callable[..., None], record_property: Callable[..., None]
+    open_page: OpenPage, settle: Callable[..., None], tmp_path: Path
 ) -> None:
     page = open_page("/")
     page.wait_for_selector(SIGHT["overview"])
@@ -107,8 +120,8 @@ def test_pages_open_quickly_once_warm(
         seconds.setdefault(name, []).append(round(time.perf_counter() - start, 2))
     slower.append(business())
     warm = {name: min(tries[1:]) for name, tries in seconds.items()}
-    record_property("seconds", json.dumps(warm))
-    record_property("slower", max(slower))
+    facts = {"seconds": warm, "slower_than_idle": max(slower)}
+    (tmp_path / "open_times.json").write_text(json.dumps(facts), "utf-8")
     # The promise is 2 s on an idle machine; on a busy one all work takes longer alike.
     assert max(warm.values()) < SECONDS * max(slower), (warm, slower)
 
@@ -151,8 +164,7 @@ def test_a_point_in_the_scatter_opens_its_class(open_page: OpenPage) -> None:
     page = open_page("/classes")
     page.wait_for_selector(".js-plotly-plot .scatterlayer .point")
     assert page.locator('[data-testid="stMetric"]').count() == 0
-    click_a_point(page)
-    page.get_by_text("Taken for", exact=True).wait_for()
+    until(page.get_by_text("Taken for", exact=True), lambda: click_a_point(page))
     assert re.search(r"class=\d+", page.url)
     is_well(page)
 
@@ -178,10 +190,11 @@ def test_a_row_of_the_table_opens_its_class(open_page: OpenPage) -> None:
     page = open_page("/classes")
     table = page.locator('[data-testid="stDataFrame"]').first
     table.locator("canvas").first.wait_for()
-    page.wait_for_timeout(500)
     # The table is a canvas: the check box of the second row lies below the header's.
-    table.click(position={"x": 20, "y": 35 + 35 + 17})
-    page.get_by_text("Taken for", exact=True).wait_for()
+    until(
+        page.get_by_text("Taken for", exact=True),
+        lambda: table.click(position={"x": 20, "y": 35 + 35 + 17}),
+    )
     assert "class=1" in page.url
     is_well(page)
 
@@ -192,12 +205,15 @@ def test_circled_classes_are_listed(open_page: OpenPage) -> None:
     area = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
     corners = [(0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8), (0.2, 0.25)]
     spots = [(area["x"] + a * area["width"], area["y"] + b * area["height"]) for a, b in corners]
-    page.mouse.move(*spots[0])
-    page.mouse.down()
-    for spot in spots[1:]:
-        page.mouse.move(*spot, steps=6)
-    page.mouse.up()
-    page.get_by_text(re.compile(r"^[\d,]+ classes selected$")).wait_for()
+
+    def circle() -> None:
+        page.mouse.move(*spots[0])
+        page.mouse.down()
+        for spot in spots[1:]:
+            page.mouse.move(*spot, steps=6)
+        page.mouse.up()
+
+    until(page.get_by_text(re.compile(r"^[\d,]+ classes selected$")), circle)
     is_well(page)
 
 

@@ -128,14 +128,23 @@ def test_deeplab_over_backbones_and_strides(backbone: str, stride: int) -> None:
     assert all(p.grad is not None and p.grad.isfinite().all() for p in network.parameters())
 
 
-def test_only_the_backbones_statistics_drift_slowly() -> None:
-    network = DeepLabV3Plus(7, backbone="resnet18", channels=16)
+@pytest.mark.parametrize(("pretrained", "momentum"), [(True, 0.01), (False, 0.1)])
+def test_only_a_pretrained_backbones_statistics_drift_slowly(
+    pretrained: bool, momentum: float, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    import timm
+
+    create = timm.create_model  # nothing can be downloaded here: random weights stand in
+    monkeypatch.setattr(
+        timm, "create_model", lambda name, *, pretrained, **settings: create(name, **settings)
+    )
+    network = DeepLabV3Plus(7, backbone="resnet18", pretrained=pretrained, channels=16)
     momenta = {
         (name.startswith("backbone."), module.momentum)
         for name, module in network.named_modules()
         if isinstance(module, nn.BatchNorm2d)
     }
-    assert momenta == {(True, 0.01), (False, 0.1)}
+    assert momenta == {(True, momentum), (False, 0.1)}
 
 
 def test_a_batch_of_one_trains_the_small_network() -> None:

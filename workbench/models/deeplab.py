@@ -156,7 +156,17 @@ def _create_backbone(name: str, pretrained: bool, output_stride: int) -> nn.Modu
         raise ConfigError(
             f"model.backbone: {name} has no features at output stride {output_stride}: {error}"
         ) from error
+    if pretrained:
+        _slow_down_statistics(backbone)
+    return backbone
+
+
+def _slow_down_statistics(backbone: nn.Module) -> None:
+    """Gives the backbone's batch statistics the reference's momentum.
+
+    Only where they are worth keeping: from scratch they would still be close to their
+    initial values after hundreds of steps, and evaluation would not see what was trained.
+    """
     for module in backbone.modules():
         if isinstance(module, nn.BatchNorm2d):
             module.momentum = _BACKBONE_BN_MOMENTUM
-    return backbone
