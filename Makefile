@@ -66,7 +66,7 @@ DEMO_OUT  ?= runs/demo-again
 demo: $(APP_INSTALLED) ## train the shipped demo run again from nothing, into DEMO_OUT
 	$(BIN)/workbench sample shapeworld $(DEMO_DATA)
 	$(BIN)/workbench prepare shapeworld $(DEMO_DATA)
-	$(BIN)/workbench train --preset shapeworld-demo --data.root $(DEMO_DATA) --run $(DEMO_RUN)
+	$(BIN)/workbench train --preset shapeworld-demo --data.root $(DEMO_DATA) --run $(DEMO_RUN) --resume
 	$(BIN)/workbench pack $(DEMO_RUN) $(DEMO_OUT) --replace
 	$(BIN)/workbench evaluate $(DEMO_OUT) --save 120
 	$(BIN)/workbench project $(DEMO_OUT)

@@ -65,10 +65,10 @@ def train_one(data: Path, dataset: str, loss: str, steps: int) -> dict[str, Any]
     """Trains, evaluates and predicts; the figures of one row."""
     path = RUNS / f"{dataset}-{loss}"
     root = os.path.relpath(data / ROOTS[dataset], REPOSITORY)
-    settings = {**SETTINGS, "data.dataset": dataset, "data.root": root, "loss.name": loss}
-    if not (REPOSITORY / path / "checkpoints" / "last").exists():
-        flags = [word for key, value in settings.items() for word in (f"--{key}", value)]
-        workbench("train", "--run", path, "--train.steps", steps, *flags)
+    data_settings = {"data.dataset": dataset, "data.root": root}
+    settings = {**SETTINGS, **data_settings, "train.steps": str(steps), "loss.name": loss}
+    flags = [word for key, value in settings.items() for word in (f"--{key}", value)]
+    workbench("train", "--run", path, "--preset", "default", "--resume", *flags)
     summary = workbench("evaluate", path, "--save", "all")
     run = RunDirectory.open(REPOSITORY / path)
     photos = sorted((REPOSITORY / path / "evaluation" / "val" / "images").glob("*.jpg"))[:2]
@@ -192,7 +192,9 @@ def main() -> None:
         for dataset in ROOTS
         for loss in LOSSES
     ]
-    machine = f"Machine: {platform.machine()} CPU, {os.cpu_count()} cores, no GPU used."
+    first = RunDirectory.open(REPOSITORY / RUNS / f"ade20k-{LOSSES[0]}")
+    gpus = ", ".join(first.environment()["gpus"]) or "none"
+    machine = f"Machine: {platform.machine()} CPU, {os.cpu_count()} cores; GPUs: {gpus}."
     docs = REPOSITORY / "docs"
     write_json(docs / "real_photos.json", {"machine": machine, "rows": rows})
     write_text(docs / "real_photos.md", table(rows, machine))

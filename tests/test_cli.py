@@ -133,3 +133,78 @@ def test_stdout_is_only_the_result(trained: Path, cli_subprocess) -> None:  # no
     assert result.returncode == 0, result.stderr
     assert json.loads(result.stdout)["images"] == 2
     assert "evaluate" in result.stderr  # the progress bar
+
+
+def test_pack_deletes_nothing_but_runs(trained: Path, tmp_path: Path, cli) -> None:  # noqa: ANN001
+    (tmp_path / "config.yaml").write_text("a: 1")
+    thesis = tmp_path / "thesis.txt"
+    thesis.write_text("mine")
+    for target in (tmp_path, trained, trained / "checkpoints", trained.parent):
+        result = cli("pack", trained, target, "--replace")
+        assert result.returncode == 2
+        assert len(result.stderr.strip().splitlines()) == 1
+    assert thesis.read_text() == "mine"
+    assert RunDirectory.open(trained).has_checkpoint()
+
+
+def test_predict_never_replaces_the_picture(
+    trained: Path,
+    tmp_path: Path,
+    cli,  # noqa: ANN001
+) -> None:
+    photo = tmp_path / "photo.png"
+    Image.fromarray(np.zeros((20, 30, 3), dtype=np.uint8)).save(photo)
+    before = photo.read_bytes()
+    result = cli("predict", trained, photo, "--out", tmp_path)
+    assert result.returncode == 2
+    assert "photo.png" in result.stderr
+    assert photo.read_bytes() == before
+
+
+def test_what_the_machine_refuses_is_one_line(
+    trained: Path,
+    tmp_path: Path,
+    cli,  # noqa: ANN001
+) -> None:
+    photo, taken = tmp_path / "photo.png", tmp_path / "file"
+    Image.fromarray(np.zeros((20, 30, 3), dtype=np.uint8)).save(photo)
+    taken.write_text("not a folder")
+    result = cli("predict", trained, photo, "--out", taken)
+    assert result.returncode == 2
+    assert result.stderr.startswith(f"error: {taken}: ")
+    assert len(result.stderr.strip().splitlines()) == 1
+
+
+def test_resume_keeps_the_settings_of_the_run(
+    trained: Path,
+    tmp_path: Path,
+    cli,  # noqa: ANN001
+) -> None:
+    run, data = tmp_path / "run", trained.parent / "data"
+    start = f"train --preset smoke --run {run} --data.root {data} --train.steps 2 --train.lr 0.001"
+    assert cli(*start.split()).returncode == 0
+    more = f"train --preset smoke --run {run} --resume --train.steps 3"
+    assert cli(*more.split()).returncode == 0
+    resumed = RunDirectory.open(run)
+    assert resumed.config()["train"]["lr"] == 0.001
+    assert resumed.metrics()["step"].tolist() == [1, 2, 3]
+    result = cli(*f"train --preset shapeworld-demo --run {run} --resume".split())
+    assert result.returncode == 2
+    assert "config.yaml" in result.stderr
+
+
+def test_a_bad_file_met_by_a_worker_is_one_line(tmp_path: Path, cli) -> None:  # noqa: ANN001
+    data = tmp_path / "data"
+    sample = f"sample shapeworld {data} --images 4 --val-images 2 --size 64 --classes 20"
+    assert cli(*sample.split()).returncode == 0
+    assert cli("prepare", "shapeworld", data, "--workers", 1).returncode == 0
+    for photo in (data / "train2017").glob("*.jpg"):
+        photo.write_bytes(photo.read_bytes()[:200])
+    command = f"train --preset smoke --run {tmp_path / 'run'} --data.root {data} --data.workers 1"
+    result = cli(*command.split())
+    assert result.returncode == 2
+    message = result.stderr.strip().splitlines()[-1]
+    assert message.startswith("error: ")
+    assert ".jpg" in message
+    assert "Traceback" not in result.stderr
+    assert RunDirectory.open(tmp_path / "run").status()["state"] == "failed"

@@ -45,6 +45,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
             raise
         print(f"error: {error}", file=sys.stderr)
         return 2
+    except (OSError, MemoryError, RuntimeError) as error:
+        line = _outside_our_hands(error)
+        if line is None or options.debug:
+            raise
+        print(f"error: {line}", file=sys.stderr)
+        return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
@@ -56,6 +62,18 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for key, value in result.items():
             print(f"{key:>24}  {_readable(value)}")
     return 0
+
+
+def _outside_our_hands(error: Exception) -> str | None:
+    """One line for what the machine refused; None for what may be a defect of ours."""
+    if isinstance(error, OSError) and error.filename is not None:
+        return f"{error.filename}: {error.strerror}; choose another place or make room"
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return (
+            "out of memory; lower --train.batch_size, --data.crop or --loss.budget_mb, "
+            "draw pixels with --loss.pixels, or use a loss other than dense"
+        )
+    return None
 
 
 def _readable(value: object) -> str:
@@ -187,16 +205,20 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
     from workbench.runs import RunDirectory
     from workbench.trainers import train
 
-    if options.config is not None:
-        base = config.load_yaml(options.config)
-    elif options.preset is not None:
-        base = presets.get_preset(options.preset)
-    elif options.resume and (options.run / "config.yaml").exists():
+    if options.resume and (options.run / "config.yaml").exists():
+        # The run's own settings, also those given as flags when it was started.
         base = config.from_dict(RunDirectory.open(options.run).config())
-    elif options.resume:
+        if options.config is not None or options.preset not in (None, base.preset):
+            raise ConfigError(
+                f"--resume goes on with the settings of {options.run}/config.yaml; "
+                "leave out --config and any other --preset, single flags may change"
+            )
+    elif options.config is not None:
+        base = config.load_yaml(options.config)
+    elif options.resume and options.preset is None:
         raise RunError(f"{options.run}: nothing to resume; start it with --preset NAME")
     else:
-        base = presets.get_preset("default")
+        base = presets.get_preset(options.preset or "default")
     run = train(config.from_overrides(base, options.overrides), options.run, resume=options.resume)
     last = run.metrics().dropna(subset=["loss"]).iloc[-1]
     return {"run": str(run.path), "step": int(last["step"]), "loss": float(last["loss"])}

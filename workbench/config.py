@@ -223,6 +223,12 @@ class Run:
 
     def __post_init__(self) -> None:
         """Checks what involves more than one section."""
+        _require(
+            self.train.batch_size > 1 or self.data.crop > self.model.output_stride,
+            "data.crop",
+            self.data.crop,
+            f"more than model.output_stride ({self.model.output_stride}) where batch_size is 1",
+        )
         if self.model.distance == "linear" and self.model.temperature != 1.0:
             raise ConfigError(
                 "model.temperature: the linear distance has temperature 1, "

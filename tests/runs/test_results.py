@@ -115,11 +115,11 @@ def test_sizes_must_agree(run: RunDirectory) -> None:
     assert run.samples("val") == []
 
 
-def test_clearing_samples_keeps_the_tables(evaluated: RunDirectory) -> None:
-    evaluated.clear_samples("val")
+def test_an_evaluation_begun_anew_counts_as_none(evaluated: RunDirectory) -> None:
+    evaluated.begin_evaluation("val")
     assert evaluated.samples("val") == []
-    assert evaluated.evaluations() == ["val"]
-    evaluated.clear_samples("never")
+    assert evaluated.evaluations() == []
+    evaluated.begin_evaluation("never")
 
 
 IDS = [

@@ -14,6 +14,8 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from workbench.progress import progress
+
 Floats = NDArray[np.float64]
 
 NEIGHBOURS: Final = 15
@@ -86,7 +88,7 @@ def project_steps(tables: Mapping[int, NDArray[np.floating]], *, seed: int = 0) 
         The rows of `project_table` for every step, in ascending order.
     """
     frames: list[pd.DataFrame] = []
-    for step in sorted(tables, reverse=True):
+    for step in progress(sorted(tables, reverse=True), description="project", unit="map"):
         following = frames[-1] if frames else None
         frames.append(project_table(tables[step], step=step, seed=seed, previous=following))
     return pd.concat(frames[::-1], ignore_index=True)

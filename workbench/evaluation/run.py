@@ -24,6 +24,8 @@ from workbench.runs import RunDirectory
 from workbench.vocabulary import Vocabulary
 
 Labels = npt.NDArray[np.int64]
+MOST_STEPS = 12
+"""Moments of training that are mapped."""
 OnPrediction = Callable[[str, Tensor, Labels, Labels], None]
 
 
@@ -127,7 +129,7 @@ def evaluate_run(
             run.save_sample(split, image_id, picture, truth, prediction)
 
     with run.lock():
-        run.clear_samples(split)  # of another checkpoint
+        run.begin_evaluation(split)
         result = evaluate_model(
             model,
             dataset,
@@ -178,12 +180,13 @@ def project_run(run: RunDirectory, *, seed: int = 0) -> dict[str, Any]:
     Raises:
         RunError: The run has no class table, or another process writes to it.
     """
-    steps = run.embedding_steps()
-    if not steps:
+    kept = run.embedding_steps()
+    if not kept:
         run.read_embeddings()  # raises, and says what is missing
+    # Evenly spaced, the last one included: a long run keeps hundreds of tables.
+    steps = [kept[place] for place in evenly_spaced(len(kept), MOST_STEPS)]
     with run.lock():
-        bar = progress(steps, description="read tables", unit="table")
-        tables = {step: run.read_embeddings(step).float().numpy() for step in bar}
+        tables = {step: run.read_embeddings(step).float().numpy() for step in steps}
         projection = project_steps(tables, seed=seed)
         run.write_projection(projection)
     return {"run": str(run.path), "classes": len(tables[steps[-1]]), "steps": steps}

@@ -44,6 +44,14 @@ def predict_files(
     twice = [name for name, count in names.items() if count > 1]
     if twice:
         raise DataError(f"{out}/{twice[0]}.png: two pictures have this name; predict them apart")
+    pictures = {path.resolve() for path in images}
+    for path in images:
+        for suffix in (".png", ".tiff"):
+            if (out / f"{path.stem}{suffix}").resolve() in pictures:
+                raise DataError(
+                    f"{out / path.stem}{suffix}: the mask would replace the picture; "
+                    "choose another --out"
+                )
     missing = [path for path in images if not path.is_file()]
     if missing:
         raise DataError(f"{missing[0]}: no such picture")

@@ -31,6 +31,20 @@ from workbench.vocabulary import Vocabulary
 
 MARKERS: Final = ("config.yaml", "status.json", "vocabulary.parquet", "evaluation")
 """A folder with any of these is a run."""
+NAMES: Final = frozenset(
+    [
+        "config.yaml",
+        "environment.json",
+        "vocabulary.parquet",
+        "status.json",
+        "metrics.jsonl",
+        "tensorboard",
+        "checkpoints",
+        "embeddings",
+        "evaluation",
+    ]
+)
+"""All a run has at its top."""
 
 
 class RunDirectory(StateFiles, CheckpointFiles, EmbeddingFiles, EvaluationFiles):
@@ -67,6 +81,7 @@ class RunDirectory(StateFiles, CheckpointFiles, EmbeddingFiles, EvaluationFiles)
                 being written, or has other classes.
         """
         run = cls(path)
+        run.check_vacant(resume=resume)  # before the lock, which tidies the folder
         try:
             run.path.mkdir(parents=True, exist_ok=True)
         except OSError as error:

@@ -8,7 +8,8 @@ from typing import Any
 
 from torch import Tensor
 
-from workbench.runs.directory import RunDirectory
+from workbench.errors import RunError
+from workbench.runs.directory import NAMES, RunDirectory
 
 
 def pack(
@@ -17,8 +18,9 @@ def pack(
     """Copies a run's settings, curves, class tables and one checkpoint.
 
     Matrices and kernels are rounded to half precision; biases, normalisation statistics and
-    the temperature, which are few and span a wider range, stay as they are. Evaluations are
-    not copied: they belong to the exact weights. Evaluate the packed run instead.
+    the temperature, which are few and span a wider range, stay as they are. What came after
+    the checkpoint is left out. Evaluations are not copied: they belong to the exact weights.
+    Evaluate the packed run instead.
 
     Args:
         run: With a checkpoint.
@@ -30,18 +32,22 @@ def pack(
         "run", "step" and "bytes" of the packed run.
 
     Raises:
-        RunError: The run has no such checkpoint, or ``out`` holds something already.
+        RunError: The run has no such checkpoint, or ``out`` holds something that is not to
+            be replaced.
     """
     state = run.load_checkpoint(checkpoint)
-    if replace and out.is_dir() and RunDirectory(out).is_run():
-        shutil.rmtree(out)
-    packed = RunDirectory.create(out, config=run.config(), vocabulary=run.vocabulary())
+    config, vocabulary, metrics = run.config(), run.vocabulary(), run.metrics()
+    tables = {step: run.read_embeddings(step) for step in run.embedding_steps()}
+    if replace and out.exists():
+        _remove_run(out, keep=run.path)
+    packed = RunDirectory.create(out, config=config, vocabulary=vocabulary)
     with packed.lock():
-        model = {name: _halved(tensor) for name, tensor in state.model.items()}
+        model = {name: _halved(name, tensor) for name, tensor in state.model.items()}
         packed.save_checkpoint(state.step, model=model, optimizer=None, trainer=state.trainer)
-        for step in run.embedding_steps():
-            packed.write_embeddings(step, _halved(run.read_embeddings(step)))
-        for record in run.metrics().to_dict("records"):
+        for step, table in tables.items():
+            if step <= state.step:
+                packed.write_embeddings(step, table.half())
+        for record in metrics[metrics["step"] <= state.step].to_dict("records"):
             present = {str(key): value for key, value in record.items() if value == value}
             packed.append_metrics(present)
         packed.write_status("done", step=state.step, steps=state.step)
@@ -49,5 +55,18 @@ def pack(
     return {"run": str(out), "step": state.step, "bytes": size}
 
 
-def _halved(tensor: Tensor) -> Tensor:
-    return tensor.half() if tensor.is_floating_point() and tensor.ndim > 1 else tensor
+def _remove_run(out: Path, *, keep: Path) -> None:
+    """Deletes a run, and nothing that is not one."""
+    here, source = out.resolve(), keep.resolve()
+    if here == source or here in source.parents or source in here.parents:
+        raise RunError(f"{out}: would replace the run that is packed; choose another folder")
+    strangers = {item.name for item in out.iterdir() if item.name[0] != "."} - NAMES
+    if strangers or not (out / "vocabulary.parquet").is_file():
+        odd = f"it has {min(strangers)}" if strangers else "it has no vocabulary.parquet"
+        raise RunError(f"{out}: is not only a run ({odd}); choose another folder")
+    with RunDirectory(out).lock():
+        shutil.rmtree(out)
+
+
+def _halved(name: str, tensor: Tensor) -> Tensor:
+    return tensor.half() if tensor.ndim > 1 and name not in ("mean", "std") else tensor

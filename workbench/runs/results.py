@@ -188,8 +188,13 @@ class EvaluationFiles(RunFolder):
             raise readers.broken(jpeg, "its truth or prediction has another size", remedy)
         return image, truth, prediction
 
-    def clear_samples(self, split: str) -> None:
-        """Removes the pictures of an earlier evaluation of the split."""
+    def begin_evaluation(self, split: str) -> None:
+        """Removes an earlier evaluation of the split.
+
+        The summary goes first: interrupted from here on, the split counts as not evaluated,
+        and no old figure stands beside a new picture.
+        """
+        (self._split(split) / "summary.json").unlink(missing_ok=True)
         for kind in _PICTURES:
             remove_directory(self._split(split) / kind)
 

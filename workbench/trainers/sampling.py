@@ -6,7 +6,7 @@ same images with the same augmentation, because nothing depends on what was draw
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterator
 from typing import NamedTuple
 
 import numpy as np
@@ -14,6 +14,7 @@ import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
 from workbench.datasets.base import Sample, SegmentationDataset
+from workbench.errors import WorkbenchError
 
 
 class Draw(NamedTuple):
@@ -74,7 +75,7 @@ class StepSampler(Sampler[list[Draw]]):
             yield batch
 
 
-class SeededDataset(Dataset[Sample]):
+class SeededDataset(Dataset[Sample | WorkbenchError]):
     """A dataset whose augmentation depends on the draw alone, not on the worker's history."""
 
     def __init__(self, dataset: SegmentationDataset, seed: int) -> None:
@@ -86,11 +87,18 @@ class SeededDataset(Dataset[Sample]):
         """
         self.dataset, self.seed = dataset, seed
 
-    def __getitem__(self, draw: Draw) -> Sample:
-        """The augmented sample of a draw."""
+    def __getitem__(self, draw: Draw) -> Sample | WorkbenchError:
+        """The augmented sample of a draw; what is wrong with a file, as a value.
+
+        Raised in a worker process, an error would reach the user with that process's
+        traceback as its message.
+        """
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(step_seed(self.seed, draw.position))
-            return self.dataset[draw.index]
+            try:
+                return self.dataset[draw.index]
+            except WorkbenchError as error:
+                return error
 
 
 def step_seed(seed: int, number: int) -> int:
@@ -107,8 +115,13 @@ class Batch(NamedTuple):
     ids: list[str]
 
 
-def collate(samples: list[Sample]) -> Batch:
-    """Stacks samples of equal size."""
+def collate(items: list[Sample | WorkbenchError]) -> Batch | WorkbenchError:
+    """Stacks samples of equal size, or passes on the first error among them."""
+    samples: list[Sample] = []
+    for item in items:
+        if isinstance(item, WorkbenchError):
+            return item
+        samples.append(item)
     return Batch(
         torch.stack([sample["image"] for sample in samples]),
         torch.stack([sample["mask"] for sample in samples]),
@@ -118,9 +131,13 @@ def collate(samples: list[Sample]) -> Batch:
 
 def training_batches(
     dataset: SegmentationDataset, sampler: StepSampler, *, seed: int, workers: int
-) -> Iterable[Batch]:
-    """A loader that yields one :class:`Batch` a step."""
-    loader: Iterable[Batch] = DataLoader(
+) -> Iterator[Batch]:
+    """Yields one :class:`Batch` a step.
+
+    Raises:
+        DataError: A file cannot be read.
+    """
+    loader = DataLoader(
         SeededDataset(dataset, seed),
         batch_sampler=sampler,
         num_workers=workers,
@@ -130,4 +147,7 @@ def training_batches(
         persistent_workers=False,
         pin_memory=torch.cuda.is_available(),
     )
-    return loader
+    for batch in loader:
+        if isinstance(batch, WorkbenchError):
+            raise batch
+        yield batch

@@ -43,9 +43,9 @@ def train(run_config: config.Run, path: Path | str, *, resume: bool = False) -> 
     if accelerator.is_main_process:
         RunDirectory(path).check_vacant(resume=resume)
     dataset = open_training_set(run_config.data)
-    vocabulary = counted_vocabulary(dataset)
     torch.manual_seed(run_config.train.seed)  # of the initial weights
-    model = build_from_config(run_config, len(vocabulary))
+    model = build_from_config(run_config, len(dataset.vocabulary))
+    vocabulary = counted_vocabulary(dataset, RunDirectory(path) if resume else None)
     trainer = Trainer(run_config, model, loss, accelerator=accelerator)
     if resume:  # before the run is touched: a configuration that does not fit changes nothing
         _restore(trainer, RunDirectory(path), vocabulary)
@@ -91,9 +91,18 @@ def open_training_set(settings: config.Data) -> SegmentationDataset:
     return dataset
 
 
-def counted_vocabulary(dataset: SegmentationDataset) -> Vocabulary:
-    """The classes with their training images and pixels, counted if nobody has before."""
+def counted_vocabulary(dataset: SegmentationDataset, run: RunDirectory | None = None) -> Vocabulary:
+    """The classes with their training images and pixels, counted if nobody has before.
+
+    Args:
+        dataset: The training split.
+        run: A run that may have them already.
+    """
     vocabulary = dataset.vocabulary
+    if run is not None and (run.path / "vocabulary.parquet").exists():
+        known = run.vocabulary()
+        if known.names == vocabulary.names:
+            return known
     if int(vocabulary.table["train_pixels"].sum()) > 0:
         return vocabulary
     return vocabulary.with_counts(*count_classes(dataset))

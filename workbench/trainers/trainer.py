@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Sequence
+from itertools import islice
 from typing import Any
 
 import torch
@@ -103,7 +104,8 @@ class Trainer:
         """
         main = self.accelerator.is_main_process
         steps = self.config.train.steps
-        bar = progress(batches, description="train", total=steps, initial=self.step, unit="step")
+        wanted = islice(batches, max(0, steps - self.step))
+        bar = progress(wanted, description="train", total=steps, initial=self.step, unit="step")
         self.model.train()
         for batch in bar:
             record = self.train_step(batch)
@@ -112,8 +114,6 @@ class Trainer:
                 for hook in hooks:
                     hook.after_step(self, record)
             self.model.train()
-            if self.step >= steps:
-                break
         bar.close()
         if main:
             for hook in hooks:
