@@ -32,17 +32,10 @@ from workbench.vocabulary import Vocabulary
 MARKERS: Final = ("config.yaml", "status.json", "vocabulary.parquet", "evaluation")
 """A folder with any of these is a run."""
 NAMES: Final = frozenset(
-    [
-        "config.yaml",
-        "environment.json",
-        "vocabulary.parquet",
-        "status.json",
-        "metrics.jsonl",
-        "tensorboard",
-        "checkpoints",
-        "embeddings",
-        "evaluation",
-    ]
+    {
+        *("config.yaml", "environment.json", "vocabulary.parquet", "status.json"),
+        *("metrics.jsonl", "tensorboard", "checkpoints", "embeddings", "evaluation"),
+    }
 )
 """All a run has at its top."""
 
