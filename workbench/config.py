@@ -76,7 +76,7 @@ class Model:
     Attributes:
         network: "deeplabv3plus" (ASPP and decoder over a timm backbone) or "small" (a plain
             conv net that is quick on a CPU).
-        backbone: Any timm model with ``features_only`` (for "deeplabv3plus").
+        backbone: A timm model with ``features_only`` and ``output_stride`` (for "deeplabv3plus").
         pretrained: Load the backbone's published weights (needs the network once).
         output_stride: Stride of the deepest features, 8, 16 or 32.
         width: Channels at quarter resolution (for "small").
