@@ -78,7 +78,7 @@ screenshots: $(TEST_INSTALLED) ## photograph every page of the app into docs/ima
 	$(BIN)/python -m pytest -m browser --screenshots docs/images $(ARGS)
 
 performance: $(APP_INSTALLED) ## make docs/performance.md from the measurements in benchmarks/
-	$(BIN)/python -m workbench.benchmarks.report benchmarks/memory.json docs/performance.md
+	$(BIN)/python -m workbench.benchmarks.report benchmarks docs/performance.md
 
 clean: ## remove .venv and the tools' caches (never data or runs)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -6,8 +6,10 @@ import contextlib
 import io
 import os
 import shutil
+import struct
 import subprocess
 import sys
+import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +44,18 @@ def one_torch_thread() -> None:
     import torch
 
     torch.set_num_threads(1)
+
+
+@pytest.fixture(scope="session")
+def png_header() -> Callable[[int, int], bytes]:
+    """A PNG of a few bytes that claims a size and has no pixels."""
+
+    def make(width: int, height: int) -> bytes:
+        header = b"IHDR" + struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+        chunk = struct.pack(">I", 13) + header + struct.pack(">I", zlib.crc32(header))
+        return b"\x89PNG\r\n\x1a\n" + chunk
+
+    return make
 
 
 @pytest.fixture(scope="session")

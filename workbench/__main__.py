@@ -8,22 +8,15 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any, NoReturn, TypeAlias
+from typing import Any
 
 from workbench import __version__, config, presets
+from workbench.bench_commands import add_bench
+from workbench.command import Commands, Outcome, Parser, command
+from workbench.data_commands import add_data
 from workbench.errors import ConfigError, RunError, WorkbenchError
-
-Handler = Callable[[argparse.Namespace], dict[str, Any]]
-Commands: TypeAlias = "argparse._SubParsersAction[_Parser]"
-
-
-class _Parser(argparse.ArgumentParser):
-    """An argument parser whose errors are one line."""
-
-    def error(self, message: str) -> NoReturn:
-        self.exit(2, f"error: {message}; see {self.prog} --help\n")
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -33,7 +26,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         arguments: As typed after ``workbench``; the process's own if None.
 
     Returns:
-        Exit code: 0, or 2 after an error the user can mend, or 130 after Ctrl-C.
+        Exit code: 0, or 1 where a check says no, 2 after an error the user can mend, 130 after
+        Ctrl-C.
     """
     parser = _build_parser()
     options, unknown = parser.parse_known_args(arguments)
@@ -54,14 +48,17 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    outcome = result if isinstance(result, Outcome) else Outcome(result)
     if options.json:
         from workbench.runs import to_json
 
-        print(to_json(result))
+        print(to_json(outcome.values))
+    elif outcome.text is not None:
+        print(outcome.text)
     else:
-        for key, value in result.items():
+        for key, value in outcome.values.items():
             print(f"{key:>24}  {_readable(value)}")
-    return 0
+    return outcome.exit_code
 
 
 def _outside_our_hands(error: Exception) -> str | None:
@@ -81,6 +78,8 @@ def _readable(value: object) -> str:
         return f"{value:.4g}"
     if isinstance(value, dict):
         return ", ".join(f"{key} {_readable(item)}" for key, item in value.items())
+    if isinstance(value, (list, tuple)):
+        return f"\n{'':>26}".join(_readable(item) for item in value) or "none"
     return str(value)
 
 
@@ -102,7 +101,7 @@ def _overrides(unknown: Sequence[str], *, allowed: bool) -> dict[str, str]:
 
 
 def _build_parser() -> argparse.ArgumentParser:
-    parser = _Parser(
+    parser = Parser(
         prog="workbench", description="Semantic segmentation for any number of classes."
     )
     parser.add_argument("--version", action="version", version=__version__)
@@ -110,43 +109,20 @@ def _build_parser() -> argparse.ArgumentParser:
     for add in (
         _add_sample,
         _add_prepare,
+        add_data,
         _add_train,
         _add_evaluate,
         _add_project,
         _add_predict,
         _add_pack,
-        _add_bench,
+        add_bench,
     ):
         add(commands)
     return parser
 
 
-def _command(
-    commands: Commands,
-    name: str,
-    handler: Handler,
-    text: str,
-    *,
-    takes_settings: bool = False,
-    json_flag: bool = True,
-) -> argparse.ArgumentParser:
-    parser = commands.add_parser(
-        name,
-        help=text,
-        description=text,
-        epilog=config.describe_settings() if takes_settings else None,
-        formatter_class=argparse.RawDescriptionHelpFormatter,
-        allow_abbrev=False,
-    )
-    parser.set_defaults(handler=handler, takes_settings=takes_settings)
-    if json_flag:
-        parser.add_argument("--json", action="store_true", help="print the result as JSON")
-    parser.add_argument("--debug", action="store_true", help="show tracebacks")
-    return parser
-
-
 def _add_sample(commands: Commands) -> None:
-    parser = _command(commands, "sample", _sample, "write a small generated dataset")
+    parser = command(commands, "sample", _sample, "write a small generated dataset")
     parser.add_argument("dataset", help="shapeworld, or the layout of a real dataset")
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--images", type=int, help="training images")
@@ -168,7 +144,7 @@ def _sample(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _add_prepare(commands: Commands) -> None:
-    parser = _command(commands, "prepare", _prepare, "build masks from annotations")
+    parser = command(commands, "prepare", _prepare, "build masks from annotations")
     parser.add_argument("dataset", help="lvis-coco or shapeworld")
     parser.add_argument("root", type=Path, help="folder of the dataset")
     parser.add_argument("--out", type=Path, help="folder to write (default: ROOT/prepared)")
@@ -193,7 +169,7 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _add_train(commands: Commands) -> None:
-    parser = _command(commands, "train", _train, "train a model", takes_settings=True)
+    parser = command(commands, "train", _train, "train a model", takes_settings=True)
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--preset", help=f"one of {', '.join(presets.PRESETS)}")
@@ -225,7 +201,7 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _add_evaluate(commands: Commands) -> None:
-    parser = _command(commands, "evaluate", _evaluate, "score a run on a split")
+    parser = command(commands, "evaluate", _evaluate, "score a run on a split")
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--split", help="default: the run's validation split")
     parser.add_argument("--root", help="the dataset's folder, if it has moved")
@@ -253,7 +229,7 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _add_project(commands: Commands) -> None:
-    parser = _command(commands, "project", _project, "map the class embeddings (UMAP, PCA)")
+    parser = command(commands, "project", _project, "map the class embeddings (UMAP, PCA)")
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("--seed", type=int, default=0)
 
@@ -266,7 +242,7 @@ def _project(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _add_predict(commands: Commands) -> None:
-    parser = _command(commands, "predict", _predict, "segment pictures into 16-bit PNG masks")
+    parser = command(commands, "predict", _predict, "segment pictures into 16-bit PNG masks")
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("images", type=Path, nargs="+", help="picture files")
     parser.add_argument("--out", type=Path, required=True, help="folder for the masks")
@@ -283,7 +259,7 @@ def _predict(options: argparse.Namespace) -> dict[str, Any]:
 
 def _add_pack(commands: Commands) -> None:
     text = "copy a run without optimiser state, weights in half precision, for sharing"
-    parser = _command(commands, "pack", _pack, text)
+    parser = command(commands, "pack", _pack, text)
     parser.add_argument("run", type=Path, help="folder of the run")
     parser.add_argument("out", type=Path, help="folder to write")
     parser.add_argument("--checkpoint", default="last", choices=("last", "best"))
@@ -300,60 +276,6 @@ def _pack(options: argparse.Namespace) -> dict[str, Any]:
         checkpoint=options.checkpoint,
         replace=options.replace,
     )
-
-
-def _add_bench(commands: Commands) -> None:
-    text = "measure what a training step costs, each number in a fresh process"
-    parser = _command(commands, "bench", _bench, text, takes_settings=True, json_flag=False)
-    parser.add_argument("what", choices=("memory",), help="peak memory (and time) of a step")
-    parser.add_argument("--classes", default="21,1284", help="class counts, comma separated")
-    parser.add_argument("--methods", default="dense,nearest,streaming")
-    parser.add_argument("--crop", type=int, default=256, help="side of the images in pixels")
-    parser.add_argument("--batch-size", type=int, default=2)
-    parser.add_argument("--network", default="deeplabv3plus", help="deeplabv3plus or small")
-    parser.add_argument("--steps", type=int, default=3, help="steps timed, after one that is not")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
-    parser.add_argument(
-        "--json",
-        dest="json_file",
-        metavar="FILE",
-        type=Path,
-        nargs="?",
-        const=Path("-"),
-        help="write the rows to FILE, or print them as JSON",
-    )
-    parser.set_defaults(json=False)  # the rows are a list: printed here, not by main
-
-
-def _bench(options: argparse.Namespace) -> dict[str, Any]:
-    from workbench.benchmarks import memory
-    from workbench.runs import to_json, write_json
-
-    run_config = memory.step_config(
-        network=options.network,
-        crop=options.crop,
-        batch_size=options.batch_size,
-        overrides=options.overrides,
-    )
-    rows = memory.run_memory(
-        memory.parse_counts(options.classes),
-        options.methods.split(","),
-        run_config=run_config,
-        steps=options.steps,
-        device=options.device,
-    )
-    if options.json_file == Path("-"):
-        print(to_json(rows, indent=2))
-        return {}
-    if options.json_file is not None:
-        write_json(options.json_file, rows)
-    shown = ("peak_bytes", "baseline_bytes", "seconds", "note")
-    return {
-        f"{row['method']} {row['classes']}": {
-            name: row[name] for name in shown if row[name] not in (None, "")
-        }
-        for row in rows
-    }
 
 
 if __name__ == "__main__":

@@ -38,10 +38,14 @@ class Data:
         root: Folder of the dataset (its own folder or its parent).
         train_split: Split to learn from.
         val_split: Split to evaluate on during and after training.
+        variant: Another reading of the same files: "legacy" (lvis-coco), "182"
+            (coco-stuff10k); empty is the usual one.
         crop: Side of the square training crop in pixels.
         scale: Smallest and largest random scale before cropping; equal values: no scaling.
         flip: Mirror half of the images.
         color_jitter: Strength of brightness, contrast and saturation changes; 0 is off.
+        repeat_threshold: Images with a class that fewer than this share of the images have are
+            shown more often (LVIS: 0.001); 0 shows all equally often.
         workers: Processes that load images; 0 loads in the training process.
     """
 
@@ -49,10 +53,12 @@ class Data:
     root: str = "data/shapeworld"
     train_split: str = "train"
     val_split: str = "val"
+    variant: str = ""
     crop: int = 512
     scale: tuple[float, float] = (0.5, 2.0)
     flip: bool = True
     color_jitter: float = 0.0
+    repeat_threshold: float = 0.0
     workers: int = 2
 
     def __post_init__(self) -> None:
@@ -65,6 +71,8 @@ class Data:
             "two positive numbers, smallest first",
         )
         _require(self.color_jitter >= 0, "data.color_jitter", self.color_jitter, "at least 0")
+        value = self.repeat_threshold
+        _require(0 <= value <= 1, "data.repeat_threshold", value, "a share from 0 to 1")
         _require(self.workers >= 0, "data.workers", self.workers, "at least 0")
         _require(bool(self.root), "data.root", self.root, "the folder of the dataset")
 

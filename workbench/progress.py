@@ -18,6 +18,7 @@ def progress(
     total: int | None = None,
     initial: int = 0,
     unit: str = "it",
+    unit_scale: bool = False,
 ) -> tqdm[T]:
     """Wraps an iterable in a progress bar.
 
@@ -30,6 +31,7 @@ def progress(
         total: Number of items, if the iterable has no length.
         initial: Items already done (a resumed job).
         unit: What is counted, in the plural of a rate: "img", "step".
+        unit_scale: Show thousands as k, M, G, for bytes.
 
     Returns:
         The iterable; ``set_postfix`` shows further figures.
@@ -41,8 +43,14 @@ def progress(
         total=total,
         initial=initial,
         unit=unit,
+        unit_scale=unit_scale,
         mininterval=interval,
         maxinterval=interval,
         dynamic_ncols=sys.stderr.isatty(),
         smoothing=0.05,
     )
+
+
+def say(text: str) -> None:
+    """Writes a line to stderr, above the bars that are there."""
+    tqdm.write(text, file=sys.stderr)

@@ -30,6 +30,9 @@ REQUIRED_COLUMNS: Final = (
     "train_images",
     "train_pixels",
 )
+MAX_RAW_ID: Final = 2**24 - 1
+"""Largest raw id in a table: 24 bits, as in the colours of COCO's panoptic masks. The lookup
+array has an entry for each id below it, 128 MiB at most."""
 _INTEGER_COLUMNS: Final = ("class_id", "train_images", "train_pixels")
 _COLOR: Final = re.compile(r"#[0-9a-fA-F]{6}")
 
@@ -158,28 +161,43 @@ def load_table(key: str) -> pd.DataFrame:
     return read_table(path)
 
 
-def read_table(path: Path | str) -> pd.DataFrame:
+def read_table(path: Path | str, *, number: bool = False) -> pd.DataFrame:
     """Reads and checks a table raw id -> train id.
 
     Args:
         path: CSV with a header. Needs ``raw_id``, ``train_id`` (empty = ignored) and
             ``name``; may have ``source`` (where one table serves several files),
             ``group``, ``supercategory``, ``color`` and further attributes.
+        number: Where ``train_id`` is missing, number the rows from 0; where ``raw_id`` is
+            missing too, it is the same number.
 
     Returns:
         ``raw_id`` int64, ``train_id`` Int64 (NA = ignored), all else str ("" = unknown).
 
     Raises:
-        DataError: A column is missing, an id is not a whole number, a raw id is listed
-            twice, or the train ids have a gap.
+        DataError: A column is missing, a row is longer than the header, an id is not a whole
+            number or too large, a raw id is listed twice, or the train ids have a gap.
     """
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (OSError, ValueError) as error:
         raise DataError(f"{path}: not a readable class table ({_first_line(error)})") from error
+    if not isinstance(table.index, pd.RangeIndex):  # pandas took the first field for a label
+        raise DataError(
+            f"{path}: the rows have more fields than the header; put names with a comma in quotes"
+        )
+    header = ",".join(table.columns)
+    if number and "train_id" not in table:
+        rows = [str(row) for row in range(len(table))]
+        table["train_id"] = rows
+        if "raw_id" not in table:
+            table["raw_id"] = rows
     for column in ("raw_id", "train_id", "name"):
         if column not in table:
-            raise DataError(f"{path}: the column {column!r} is missing; add it to the header")
+            raise DataError(
+                f"{path}: the column {column!r} is missing from the header {header[:80]!r}; add "
+                "it, and separate columns by commas"
+            )
     raw = _whole_numbers(table["raw_id"], path, "raw_id", blank_allowed=False)
     train = _whole_numbers(table["train_id"], path, "train_id", blank_allowed=True)
     table["raw_id"] = raw.astype(np.int64)
@@ -347,6 +365,10 @@ def _whole_numbers(
         if not (value.isascii() and value.isdigit()) and not (blank_allowed and value == ""):
             raise DataError(
                 f"{path} line {row + 2}: {name} {value!r} is not a whole number; correct it"
+            )
+        if len(value) > 9 or int(value or 0) > MAX_RAW_ID:
+            raise DataError(
+                f"{path} line {row + 2}: {name} {value} is over {MAX_RAW_ID}; use smaller ids"
             )
     numbers = [int(value) if value else None for value in text]
     parsed: pd.Series[int] = pd.Series(numbers, dtype="Int64", index=column.index)

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from workbench.benchmarks import report
+from workbench.benchmarks import report, report_prepare
 from workbench.errors import DataError
 
 MIB = 2**20
@@ -103,7 +103,7 @@ def test_times_of_a_busy_machine_are_marked() -> None:
 
 def test_errors_name_the_file_and_the_command(tmp_path: Path) -> None:
     file = tmp_path / "rows.json"
-    with pytest.raises(DataError, match="bench memory --json"):
+    with pytest.raises(DataError, match="bench rows --json"):
         report.read_rows(file)
     file.write_text("{}")
     with pytest.raises(DataError, match="list of rows"):
@@ -112,14 +112,99 @@ def test_errors_name_the_file_and_the_command(tmp_path: Path) -> None:
         report.render_page([])
 
 
+def prepare_rows(stuff: int = 700, load: float = 0.1, same: bool = True) -> list[dict[str, Any]]:
+    shared = {
+        "data": {
+            "images": 2000,
+            "annotations": 25_000,
+            "stuff_annotations": stuff,
+            "json_bytes": 1_615_000_000,
+            "width": 640,
+            "height": 480,
+        },
+        "machine": ROWS[0]["machine"] | {"load": load},
+    }
+    run = {
+        "seconds": 130.4,
+        "seconds_to_first": 30.0,
+        "new_masks": 1007,
+        "reused_masks": None,
+        "images_per_second": 180.0,
+        "images_per_cpu_second": 100.0,
+        "main_cpu_per_image": 0.00025,
+        "main_peak_bytes": 1500 * MIB,
+        "peak_bytes": 1700 * MIB,
+        "workers": 2,
+    }
+    resumed = {"new_masks": 993, "reused_masks": 1007, "images_per_second": None}
+    reference = {
+        "images": 100,
+        "images_per_cpu_second": 90.0,
+        "reference_images_per_cpu_second": 30.0,
+        "times_reference": 3.0,
+        "paint_times_reference": 5.25,
+        "same_pixels": same,
+    }
+    measured = {
+        "load": {"json_bytes": 1_095_000_000, "cpu_seconds": 40.2, "peak_bytes": 1400 * MIB},
+        "until the kill": run,
+        "resumed": run | resumed,
+        "reference": reference,
+    }
+    return [{"bench": "prepare", "what": what, **row, **shared} for what, row in measured.items()]
+
+
+def test_the_prepare_section_has_both_runs_side_by_side() -> None:
+    section = report_prepare.render_prepare(prepare_rows())
+    for line in (
+        "| masks made | 1,007 | 993 |",
+        "| masks that were there already | 0 | 1,007 |",
+        "| images/s from then on | 180 |  |",
+        "| cores at work | 1.8 |  |",
+        "| peak memory of all processes, MiB | 1,700 | 1,700 |",
+    ):
+        assert line in section.splitlines()
+    for words in (
+        "25,000 LVIS annotations, 700 stuff annotations, 1.61 GB of json",
+        "Abacus 3, 7 cores, 24 GiB; 2 processes",
+        "(1.09 GB) takes 40 s of one core and 1,400 MiB",
+        "**3.0** times the images/s, files included (90 against 30)",
+        "the same pixels",
+        "0.25 ms on an image: it could keep 40 cores busy",
+        "bench prepare --images 2000 --stuff --json",
+    ):
+        assert words in section
+    assert "other work" not in section
+
+
+def test_the_prepare_section_hides_nothing() -> None:
+    section = report_prepare.render_prepare(prepare_rows(stuff=0, load=3.5, same=False))
+    assert "other work went on beside it (load 3.5" in section
+    assert "other pixels (a defect)" in section
+    assert "stuff" not in section
+    with pytest.raises(DataError, match="no row about 'resumed'"):
+        report_prepare.render_prepare([r for r in prepare_rows() if r["what"] != "resumed"])
+
+
+def test_a_section_is_there_where_its_rows_are(tmp_path: Path) -> None:
+    (tmp_path / "memory.json").write_text(json.dumps(ROWS))
+    report.main(tmp_path, tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text("utf-8") == report.render_page(ROWS)
+    (tmp_path / "prepare.json").write_text(json.dumps(prepare_rows()))
+    report.main(tmp_path, tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text("utf-8")
+    assert page.startswith(report.render_page(ROWS))
+    assert page.endswith(report_prepare.render_prepare(prepare_rows()))
+
+
 def test_the_committed_page_is_made_from_the_committed_rows(
     repository: Path, tmp_path: Path
 ) -> None:
-    source = repository / "benchmarks" / "memory.json"
+    source = repository / "benchmarks"
     report.main(source, tmp_path / "page.md")
     made = (tmp_path / "page.md").read_text("utf-8")
     assert made == (repository / "docs" / "performance.md").read_text("utf-8")
-    rows = json.loads(source.read_text("utf-8"))
+    rows = json.loads((source / "memory.json").read_text("utf-8"))
     measured = {(row["method"], row["classes"]) for row in rows if row["peak_bytes"]}
     methods = ("dense", "nearest", "streaming")
     assert measured >= {(method, count) for method in methods for count in (21, 1284)}

@@ -8,7 +8,7 @@ from PIL import Image
 
 from workbench.constants import IGNORE_INDEX
 from workbench.datasets import open_dataset
-from workbench.datasets.base import count_classes
+from workbench.datasets.counts import count_classes
 from workbench.datasets.twins import write_twin
 from workbench.errors import DataError
 

@@ -117,10 +117,59 @@ def test_polygons_without_area_paint_nothing(tmp_path: Path) -> None:
 
 
 def test_polygons_beyond_the_image_are_cut(tmp_path: Path) -> None:
-    path = file_of(tmp_path / "a.json", [annotation([rectangle(-50, -20, 500, 30)], 600)])
+    path = file_of(tmp_path / "a.json", [annotation([rectangle(-2, -1.5, 82, 30)], 600)])
     painted = paint(load_annotations(path).regions[1], *SIZE, fill=0)
     assert (painted[:30] == 600).all()
     assert (painted[31:] == 0).all()
+
+
+@pytest.mark.parametrize(
+    ("corners", "message"),
+    [
+        ((-2.5, 0, 30, 30), r"annotation 9: a polygon has the coordinate -2\.5, outside"),
+        ((0, -50, 30, 30), r"annotation 9: a polygon has the coordinate -50, outside"),
+        ((0, 0, 82.5, 30), r"image 1: a polygon reaches to x = 82\.5, outside .* 80 pixels"),
+        ((0, 0, 30, 63), r"image 1: a polygon reaches to y = 63, outside .* 60 pixels"),
+        ((0, 0, 1e12, 30), r"image 1: a polygon reaches to x = 10{12}\.0"),
+        ((0, 0, float("inf"), 30), r"image 1: a polygon reaches to x = inf"),
+    ],
+)
+def test_polygons_far_outside_the_image_are_refused(
+    tmp_path: Path, corners: tuple[float, float, float, float], message: str
+) -> None:
+    items = [annotation([rectangle(0, 0, 9, 9)]), annotation([rectangle(*corners)])]
+    path = file_of(tmp_path / "far.json", items)
+    with pytest.raises(DataError, match=rf"far\.json: {message}"):
+        load_annotations(path)
+
+
+def test_annotations_without_area_are_listed_and_paint_nothing(tmp_path: Path) -> None:
+    # The first is in COCO's own instances_train2017.json (annotation 918).
+    line = [296.65, 38.33, 296.65, 38.33, 297.68, 38.33, 297.68, 38.33]
+    line = [x - 250 if n % 2 == 0 else x for n, x in enumerate(line)]
+    items = [
+        annotation([line], id=1, area=0.0, bbox=[46.65, 38.33, 1.03, 0.0]),
+        annotation([], id=2),
+        annotation([rectangle(0, 0, 9, 9)], 700, id=3, area=81.0, bbox=[0, 0, 9, 9]),
+        # Only the segmentation is painted: a box that contradicts it does no harm.
+        annotation([rectangle(20, 0, 29, 9)], 800, id=4, bbox=[20, 0, 0, 9]),
+    ]
+    loaded = load_annotations(file_of(tmp_path / "a.json", items))
+    assert loaded.without_area == [1, 2, 4]
+    painted = paint(loaded.regions[1], *SIZE, fill=0)
+    expected = np.zeros(SIZE)
+    expected[:9, :9], expected[:9, 20:29] = 700, 800
+    assert (painted == expected).all()
+
+
+@pytest.mark.parametrize("keep", [None, frozenset({1}), frozenset({7})])
+def test_annotations_of_unlisted_images_are_refused(
+    tmp_path: Path, keep: frozenset[int] | None
+) -> None:
+    items = [annotation([]), annotation([], id=10, image_id=7)]
+    path = file_of(tmp_path / "a.json", items)
+    with pytest.raises(DataError, match=r"a\.json: annotation 10: image_id 7 is not in the list"):
+        load_annotations(path, keep=keep)
 
 
 def test_only_wanted_images_are_kept(tmp_path: Path) -> None:
@@ -135,8 +184,8 @@ def test_only_wanted_images_are_kept(tmp_path: Path) -> None:
     ("segmentation", "message"),
     [
         ([[1, 2, 3, 4, 5]], "list x0, y0"),
-        ([[1, 2, 3, 4, 5, float("nan")]], "far outside"),
-        ([[1, 2, 3, 4, 1e12, 6]], "far outside"),
+        ([[1, 2, 3, 4, 5, float("nan")]], "is not a number"),
+        ([[float("inf"), 2, 3, 4, float("-inf"), 6]], "is not a number"),
         ([["a", 2, 3, 4, 5, 6]], "could not convert"),
         ({"size": [60, 80]}, "'counts' is missing"),
         ({"size": [60, 80], "counts": [4, 5]}, "do not add up"),
@@ -156,6 +205,7 @@ def test_malformed_segmentations_are_named(
     ("text", "message"),
     [
         ("{", "not valid JSON"),
+        ('{"images": [], "annotations": [{"id": 3, "image_id": 1, "categ', "not valid JSON"),
         ("[]", "holds no annotations"),
         ('{"images": []}', "list 'annotations' is missing"),
         ('{"images": [], "annotations": [{"id": 3}]}', "annotation 3 has no 'segmentation'"),
@@ -168,6 +218,16 @@ def test_malformed_segmentations_are_named(
         (
             '{"images": [], "annotations": [{"id": 3, "segmentation": [], "image_id": 1}]}',
             "annotation 3: 'category_id' is missing",
+        ),
+        (
+            '{"images": [], "annotations": [{"id": 3, "segmentation": [], "image_id": [1],'
+            ' "category_id": 2}]}',
+            "annotation 3: image_id and category_id must be whole numbers",
+        ),
+        (
+            '{"images": [], "annotations": [{"id": 3, "segmentation": [], "image_id": 1,'
+            ' "category_id": 2, "bbox": null}]}',
+            "annotation 3: area must be a number and bbox",
         ),
     ],
 )
@@ -193,7 +253,7 @@ def jobs_of(folder: Path, count: int) -> list[MaskJob]:
             Region(1283 - index, [np.array(part).tobytes() for part in polygons])
             for index, polygons in enumerate(random_polygons(number, 4))
         ]
-        jobs.append(MaskJob(folder / f"{number:012d}.png", *SIZE, regions))
+        jobs.append(MaskJob(folder / f"{number:012d}.png", *SIZE, regions, "a.json"))
     return jobs
 
 
@@ -218,9 +278,22 @@ def test_masks_and_counts_do_not_depend_on_the_number_of_processes(tmp_path: Pat
 
 
 def test_run_lengths_of_another_size_are_named(tmp_path: Path) -> None:
-    runs = RunLengths(5, 5, coco.encode(np.ones((5, 5), np.uint8, order="F"))["counts"])
-    job = MaskJob(tmp_path / "000000000077.png", *SIZE, [Region(1, runs)])
-    with pytest.raises(DataError, match=r"image 000000000077: .* does not fit 80 x 60"):
+    packed = coco.encode(np.ones((5, 6), np.uint8, order="F"))["counts"]
+    path = file_of(tmp_path / "a.json", [annotation({"size": [5, 6], "counts": packed.decode()})])
+    with pytest.raises(DataError, match=r"a\.json: image 1: .* is of 6 x 5, .* of 80 x 60 pixels"):
+        load_annotations(path)
+
+
+@pytest.mark.parametrize(
+    "runs",
+    [
+        RunLengths(5, 5, coco.encode(np.ones((5, 5), np.uint8, order="F"))["counts"]),
+        RunLengths(*SIZE, b"damaged"),
+    ],
+)
+def test_run_lengths_that_do_not_fit_name_file_and_image(tmp_path: Path, runs: RunLengths) -> None:
+    job = MaskJob(tmp_path / "000000000077.png", *SIZE, [Region(1, runs)], "a.json")
+    with pytest.raises(DataError, match=r"a\.json: image 000000000077: .* does not fit 80 x 60"):
         make_masks([job], 65535)
     assert list(tmp_path.iterdir()) == []
 

@@ -13,7 +13,7 @@ from PIL import Image
 
 from workbench.constants import IGNORE_INDEX
 from workbench.datasets import open_dataset
-from workbench.datasets.base import count_classes
+from workbench.datasets.counts import count_classes
 from workbench.datasets.lvis_coco import LvisCoco, prepare
 from workbench.datasets.lvis_sources import legacy_lookup
 from workbench.datasets.shapeworld import write_shapeworld
@@ -94,7 +94,8 @@ def test_tables_on_disk(root: Path) -> None:
     prepare(root)
     folder = root / "prepared"
     images = pd.read_parquet(folder / "images_train.parquet")
-    assert list(images) == ["id", "image_path", "width", "height", "neg", "not_exhaustive"]
+    columns = ["id", "image_path", "width", "height", "neg", "not_exhaustive", "classes"]
+    assert list(images) == columns
     assert images["image_path"].tolist() == [
         "train2017/000000000001.jpg",
         "train2017/000000000002.jpg",
@@ -149,6 +150,13 @@ def test_missing_pieces_are_reported(root: Path) -> None:
     (root / "annotations" / "stuff_val2017.json").unlink()
     report = prepare(root)
     assert (report.images, report.missing_images) == (2, 1)
+    assert report.notes[0] == (
+        "split train: 1 of 2 images are missing (train2017/000000000002.jpg); "
+        "missing_train.txt names them all"
+    )
+    named = (root / "prepared" / "missing_train.txt").read_text()
+    assert named == "train2017/000000000002.jpg\n"
+    assert not (root / "prepared" / "missing_val.txt").exists()
     assert any("stuff_val2017.json is missing" in note for note in report.notes)
     assert open_dataset("lvis-coco", root, "train").ids == ["000000000001"]
     assert set(np.unique(disk(root, "val", 3))) == {999, 65535}
@@ -241,6 +249,7 @@ def test_legacy_masks_reproduce_both_published_mislabellings(lvis_root: LvisRoot
     sample = legacy[0]["mask"]
     assert sample[20, columns].tolist() == [1216, 1282, 1216, 1282, 49, 1283]
     assert sample[20, 49] == IGNORE_INDEX
+    assert legacy.classes_in(0).tolist() == [49, 109, 1216, 1282, 1283]
     right = open_dataset("lvis-coco", root, "train")
     assert legacy.vocabulary.names == right.vocabulary.names
     assert legacy.vocabulary.groups == right.vocabulary.groups
@@ -300,7 +309,11 @@ def test_group_column_of_the_mapping_wins(root: Path) -> None:
         (["source,raw_id,train_id,name", "coco,1,0,a"], "source 'coco' is unknown"),
         (
             ["source,raw_id,train_id,name", "lvis,3,0,a"],
-            r"category_id 182 \(image 1\) is not among the stuff",
+            r"lvis_v1_train\.json: category_id 1203 \(image 1\) is not among the lvis",
+        ),
+        (
+            ["source,raw_id,train_id,name", "lvis,3,0,a", "lvis,1203,1,b", "lvis,1000,2,c"],
+            r"stuff_train2017\.json: category_id 182 \(image 1\) is not among the stuff",
         ),
     ],
 )
@@ -308,15 +321,26 @@ def test_faulty_mappings_are_named(root: Path, lines: list[str], message: str) -
     write_mapping(root, lines)
     with pytest.raises(DataError, match=message):
         prepare(root)
+    assert not (root / "prepared").exists()
 
 
-def test_paths_out_of_the_root_are_refused(lvis_root: LvisRoot) -> None:
+@pytest.mark.parametrize(
+    "place",
+    [
+        {"file_name": "../../secret.jpg"},
+        {"coco_url": "../1.jpg"},
+        {"coco_url": "http://x/../1.jpg"},
+    ],
+)
+def test_paths_out_of_the_root_are_refused(lvis_root: LvisRoot, place: dict[str, str]) -> None:
     root = lvis_root(things={"val": [box(1, 3, 0, 0, 9, 9)]})
     path = root / "lvis_v1_val.json"
     content = json.loads(path.read_text())
-    content["images"][0] = {"id": 1, "file_name": "../../secret.jpg", "height": 9, "width": 9}
+    content["images"][0] = {"id": 1, "height": HEIGHT, "width": WIDTH} | place
     path.write_text(json.dumps(content))
-    with pytest.raises(DataError, match="leads out of the data root"):
+    with pytest.raises(
+        DataError, match=r"lvis_v1_val\.json: image 1: .* leads out of the data root"
+    ):
         prepare(root)
 
 
@@ -365,21 +389,3 @@ def test_shapeworld_is_prepared_by_the_same_code(tmp_path: Path) -> None:
     assert np.mean(ignored) < 0.05
     assert (count_classes(dataset)[1] == dataset.vocabulary.table["train_pixels"]).all()
     assert dataset.federated(0) is None  # generated scenes are labelled whole
-
-
-def test_real_lvis_photos(realdata: Path, tmp_path: Path) -> None:
-    report = prepare(realdata / "lvis", out=tmp_path / "prepared")
-    assert report.splits == {"val": 7}
-    assert report.missing_images == 93
-    dataset = LvisCoco(realdata / "lvis", "val", prepared=tmp_path / "prepared")
-    content = json.loads((realdata / "lvis/annotations/lvis_v1_val.json").read_text())
-    for index in range(len(dataset)):
-        sample = dataset[index]
-        listed = {
-            item["category_id"] - 1
-            for item in content["annotations"]
-            if item["image_id"] == int(sample["id"])
-        }
-        shown = set(sample["mask"].unique().tolist()) - {IGNORE_INDEX}
-        assert shown <= listed
-        assert len(shown) >= len(listed) - 1  # a small one may lie wholly under another

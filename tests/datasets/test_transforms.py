@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import itertools
 import pickle
 from typing import Any
 
@@ -8,9 +9,11 @@ import pytest
 import torch
 from PIL import Image
 from torch import Tensor
+from torchvision.transforms import v2
+from torchvision.transforms.v2 import functional
 
 from workbench.constants import IGNORE_INDEX
-from workbench.datasets.transforms import eval_transform, train_transform
+from workbench.datasets.transforms import eval_transform, jitter_colors, train_transform
 from workbench.errors import ConfigError
 
 FILL = (11, 22, 33)
@@ -81,6 +84,48 @@ def test_scaled_masks_hold_no_new_ids_and_follow_the_image() -> None:
         assert differs[inside].float().mean() < 0.1
 
 
+@pytest.mark.parametrize("factor", [0.5, 0.77, 1.0, 1.3, 2.0])
+@pytest.mark.parametrize("flip", [False, True])
+def test_crops_are_windows_of_the_whole_image_resized(factor: float, flip: bool) -> None:
+    """Pillow resizes everything; our crop must be found in it, at the same place in both."""
+    mask = coded(61, 83)[1]
+    noise = np.random.default_rng(0).integers(0, 256, (61, 83, 3), dtype=np.uint8)
+    height, width = round(61 * factor), round(83 * factor)
+    size = (width, height)
+    photo = np.asarray(Image.fromarray(noise).resize(size, Image.Resampling.BILINEAR))
+    ids = Image.fromarray(mask.numpy().astype(np.int32)).resize(size, Image.Resampling.NEAREST)
+    rows, columns = min(40, height), min(40, width)
+    windows = np.lib.stride_tricks.sliding_window_view(np.asarray(ids), (rows, columns))
+    transform = train_transform(40, scale=(factor, factor), flip=flip, fill=FILL)
+    mirrored = 0
+    for seed in range(8):
+        torch.manual_seed(seed)
+        picture, labels = transform(torch.from_numpy(noise).permute(2, 0, 1), mask)
+        if flip and (labels[0].diff() < 0).any():
+            mirrored += 1
+            picture, labels = picture.flip(2), labels.flip(1)
+        cropped = labels[:rows, :columns].numpy()
+        ((top, left),) = np.argwhere((windows == cropped).all(axis=(2, 3)))
+        wanted = photo[top : top + rows, left : left + columns].transpose(2, 0, 1)
+        difference = picture[:, :rows, :columns].numpy().astype(int) - wanted
+        assert np.abs(difference).max() <= 1
+        assert (labels[rows:] == IGNORE_INDEX).all() and (labels[:, columns:] == IGNORE_INDEX).all()
+    assert (mirrored > 0) == flip
+
+
+def test_memory_layout_of_the_input_makes_no_difference() -> None:
+    photo = torch.randint(0, 256, (50, 70, 3), dtype=torch.uint8)
+    mask = torch.randint(0, 1284, (50, 70))
+    transform = train_transform(32, color_jitter=0.4)
+    results = []
+    for image in (photo.permute(2, 0, 1), photo.permute(2, 0, 1).contiguous()):
+        torch.manual_seed(3)
+        results.append(transform(image, mask))
+    assert torch.equal(results[0][0], results[1][0])
+    assert torch.equal(results[0][1], results[1][1])
+    assert results[0][0].is_contiguous() and results[0][1].is_contiguous()
+
+
 @pytest.mark.parametrize("target", [17, 33, 64, 100])
 def test_shrunken_masks_are_aligned_like_pillow_nearest(target: int) -> None:
     mask = torch.randint(0, 1284, (101, 75), generator=torch.Generator().manual_seed(0))
@@ -123,6 +168,47 @@ def test_jitter_changes_colours_only() -> None:
     assert torch.equal(labels, mask)
     assert not torch.equal(changed, image)
     assert changed.dtype == torch.uint8
+
+
+@pytest.mark.parametrize("order", list(itertools.permutations(range(3))))
+def test_jitter_is_torchvisions_where_nothing_is_cut_off(order: tuple[int, ...]) -> None:
+    image = torch.randint(100, 150, (3, 20, 30), dtype=torch.uint8)
+    image[:, :, 15:] += torch.tensor([10, 0, 30], dtype=torch.uint8)[:, None, None]
+    names = ("brightness", "contrast", "saturation")
+    steps = [(names[number], (0.8, 1.4, 1.3)[number]) for number in order]
+    wanted = image
+    for name, factor in steps:
+        wanted = getattr(functional, f"adjust_{name}")(wanted, factor)
+    assert int(wanted.min()) > 0 and int(wanted.max()) < 255
+    difference = jitter_colors(image, steps).int() - wanted.int()
+    # torchvision cuts fractions off after each change, ours rounds once.
+    assert difference.min() >= -1 and difference.max() <= 3
+    assert jitter_colors(image, []).equal(image)
+
+
+def test_jittered_colours_are_cut_to_their_range_once() -> None:
+    image = torch.tensor([0, 100, 200], dtype=torch.uint8).expand(3, 1, 3)
+    brighter = jitter_colors(image, [("brightness", 1.5)])
+    assert brighter[0].tolist() == [[0, 150, 255]]
+    there_and_back = [("brightness", 2.0), ("brightness", 0.5)]
+    assert jitter_colors(image, there_and_back).equal(image)
+    # Mean 100: 100 + 2 * (value - 100).
+    assert jitter_colors(image, [("contrast", 2.0)])[0].tolist() == [[0, 100, 255]]
+    red = torch.tensor([200, 0, 0], dtype=torch.uint8)[:, None, None]
+    assert jitter_colors(red, [("saturation", 0.0)]).flatten().tolist() == [60, 60, 60]
+
+
+def test_jitter_draws_order_and_factors_as_torchvision_does() -> None:
+    image = torch.randint(110, 140, (3, 24, 24), dtype=torch.uint8)
+    mask = torch.zeros(24, 24, dtype=torch.int64)
+    transform = train_transform(24, (1, 1), flip=False, color_jitter=0.3)
+    for seed in range(10):
+        torch.manual_seed(seed)
+        ours, _ = transform(image, mask)
+        torch.manual_seed(seed)
+        torch.randint(1, ()), torch.randint(1, ())  # the crop's place
+        theirs = v2.ColorJitter(0.3, 0.3, 0.3)(image)
+        assert (ours.int() - theirs.int()).abs().max() <= 3
 
 
 @pytest.mark.parametrize(

@@ -2,25 +2,33 @@
 
 from __future__ import annotations
 
+import importlib
 from collections import Counter
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, cast
 
+import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench.config import Data
+from workbench.datasets import open_dataset
+from workbench.runs import RunDirectory
 from workbench.trainers.sampling import (
     Draw,
     SeededDataset,
     StepSampler,
     collate,
+    epoch_length,
+    epoch_order,
+    repeat_factors,
     step_seed,
     training_batches,
 )
-from workbench.trainers.train import open_training_set
+from workbench.trainers.train import open_training_set, survey, train
 
 
 def draws(sampler: StepSampler) -> list[list[Draw]]:
@@ -72,6 +80,134 @@ def test_processes_share_the_global_batch(world: int) -> None:
     ]
     for step, expected in enumerate(whole):
         assert [draw for part in parts for draw in part[step]] == expected
+
+
+def test_repeat_factors_by_hand() -> None:
+    lists = [[0], [0, 700], [0, 5], [0, 5], [], [0], [0], [0]]
+    images = [np.array(present, dtype=np.int64) for present in lists]
+    # Class 700 is in 1/8 of the images, class 5 in 2/8, class 0 in 7/8; threshold 1/2.
+    assert repeat_factors(images, 1284, 0.5) == pytest.approx(
+        [1.0, 2.0, 2**0.5, 2**0.5, 1.0, 1.0, 1.0, 1.0]
+    )
+    assert (repeat_factors(images, 1284, 0.0) == 1).all()
+    assert (repeat_factors(images, 1284, 1 / 8) == 1).all()
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    factors=st.lists(st.floats(1, 40), min_size=1, max_size=30),
+    seed=st.integers(0, 99),
+    epoch=st.integers(0, 99),
+)
+def test_each_image_comes_as_often_as_its_factor_says(
+    factors: list[float], seed: int, epoch: int
+) -> None:
+    order = epoch_order(np.array(factors), seed, epoch)
+    total = sum(map(Fraction, factors))  # exact
+    assert len(order) == -(-total.numerator // total.denominator)
+    seen = Counter(order.tolist())
+    for index, factor in enumerate(factors):
+        expected = Fraction(factor) * len(order) / total
+        # A whole number, but for the float arithmetic, must be met exactly.
+        assert int(expected - Fraction(1, 10**9)) <= seen[index] <= int(expected) + 1
+        assert seen[index] >= 1
+
+
+def test_over_many_epochs_the_factors_are_met() -> None:
+    factors = np.array([1.0, 1.0, 1.25, 3.7, 1.05])
+    counts = np.zeros(5)
+    for epoch in range(2000):
+        order = epoch_order(factors, 3, epoch)
+        assert len(order) == 8
+        counts += np.bincount(order, minlength=5)
+    # An image's count is one of two neighbours: deviation 0.5 at most, 0.011 of 2000 means.
+    assert counts / 2000 == pytest.approx(factors, abs=0.045)
+
+
+def test_repeats_are_spread_over_the_epoch() -> None:
+    factors = np.ones(200)
+    factors[50] = 20.0
+    places = [np.flatnonzero(epoch_order(factors, 0, epoch) == 50) for epoch in range(60)]
+    assert {len(place) for place in places} == {20}
+    means = np.array([place.mean() for place in places])
+    # Uniform over 0..218: deviation of a mean of 20 is 63 / sqrt(20), of 60 such 1.8.
+    assert means.mean() == pytest.approx(109, abs=8)
+    assert means.std() == pytest.approx(63 / 20**0.5, rel=0.4)
+
+
+@pytest.mark.parametrize("factors", [None, np.ones(13)])
+def test_without_repeats_an_epoch_is_the_plain_shuffle(factors: Any) -> None:
+    steps = draws(StepSampler(13, 5, seed=4, start=0, stop=11, factors=factors))
+    plain = [np.random.default_rng((4, epoch)).permutation(13) for epoch in range(5)]
+    wanted = np.concatenate(plain)[:55].tolist()
+    assert [draw.index for step in steps for draw in step] == wanted
+
+
+@settings(max_examples=40, deadline=None)
+@given(
+    factors=st.lists(st.floats(1, 9), min_size=1, max_size=20),
+    world=st.sampled_from([1, 2, 3]),
+    start=st.integers(0, 12),
+)
+def test_repeats_survive_a_resume_on_other_processes(
+    factors: list[float], world: int, start: int
+) -> None:
+    repeat = {"seed": 7, "stop": 12, "factors": np.array(factors)}
+    whole = draws(StepSampler(len(factors), 6, start=0, **repeat))
+    parts = [
+        draws(StepSampler(len(factors), 6 // world, start=start, rank=rank, world=world, **repeat))
+        for rank in range(world)
+    ]
+    for step in range(start, 12):
+        assert [draw for part in parts for draw in part[step - start]] == whole[step]
+    epoch = epoch_length(repeat["factors"])
+    flat = [draw.index for step in whole for draw in step]
+    for first in range(0, len(flat) - epoch + 1, epoch):
+        assert set(flat[first : first + epoch]) == set(range(len(factors)))
+
+
+def test_images_of_rare_classes_are_shown_more_often(
+    shapeworld: Path, make_config: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """From the setting to the pictures a training takes, with the masks as the oracle."""
+    dataset = open_dataset("shapeworld", shapeworld, "train")
+    masks = [dataset.read_mask(index) for index in range(len(dataset))]
+    present = [set(np.unique(mask[mask >= 0]).tolist()) for mask in masks]
+    holders = Counter(label for labels in present for label in labels)
+    threshold = 0.2
+    wanted = {
+        name: max((threshold * len(masks) / holders[label]) ** 0.5 for label in labels)
+        for name, labels in zip(dataset.ids, present, strict=True)
+    }
+    wanted = {name: max(1.0, factor) for name, factor in wanted.items()}
+    assert max(wanted.values()) > 2 and any(max(labels) > 255 for labels in present)
+
+    shown: list[list[str]] = []
+
+    def record(dataset: Any, sampler: StepSampler, **_: Any) -> Any:
+        shown.extend([dataset.ids[draw.index] for draw in step] for step in sampler)
+        for batch in training_batches(dataset, sampler, seed=0, workers=0):
+            yield batch
+            return  # one step is enough of the training itself
+
+    module = importlib.import_module("workbench.trainers.train")  # hidden by its function
+    monkeypatch.setattr(module, "training_batches", record)
+    run = make_config(
+        data={"root": str(shapeworld), "crop": 32, "repeat_threshold": threshold},
+        train={"batch_size": 4, "steps": 400, "checkpoint_every": 400},
+    )
+    train(run, tmp_path / "run")
+    counts = Counter(name for step in shown for name in step)
+    epochs = counts.total() / sum(wanted.values())
+    for name, factor in wanted.items():
+        assert counts[name] / epochs == pytest.approx(factor, abs=0.2)
+
+    monkeypatch.undo()
+    factors = survey(open_training_set(run.data), threshold, RunDirectory(tmp_path / "run"))[1]
+    sampler = StepSampler(
+        len(dataset), 4, seed=run.train.seed, start=300, stop=400, factors=factors
+    )
+    assert [[dataset.ids[d.index] for d in step] for step in sampler] == shown[300:]
 
 
 def test_seeds_are_mixed() -> None:

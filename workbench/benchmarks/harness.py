@@ -25,7 +25,10 @@ Spec = Mapping[str, Any]
 Row = dict[str, Any]
 
 MEASUREMENTS: dict[str, str] = {
+    "loading": "workbench.benchmarks.loading:measure_loading",
     "memory": "workbench.benchmarks.memory:measure_step",
+    "prepare-load": "workbench.benchmarks.prepare:measure_load",
+    "prepare-reference": "workbench.benchmarks.prepare:measure_reference",
 }
 
 _KILLED = -9
@@ -105,9 +108,9 @@ def answer_request(request: Mapping[str, Any], path: Path) -> None:
         request: "spec" and "limit".
         path: The file to write the answer to.
     """
-    import torch  # noqa: F401 - before the limit: what libraries take is not the measurement's
-
     if request["limit"] is not None:
+        import torch  # noqa: F401 - before: what libraries take is not the measurement's
+
         limit_memory(int(request["limit"]))
     spec = request["spec"]
     try:

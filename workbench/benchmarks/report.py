@@ -1,6 +1,6 @@
 """The page about performance, made from the committed rows: no number is typed in.
 
-``python -m workbench.benchmarks.report benchmarks/memory.json docs/performance.md``, or
+``python -m workbench.benchmarks.report benchmarks docs/performance.md``, or
 ``make performance``.
 """
 
@@ -8,10 +8,12 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from workbench.benchmarks.report_loading import render_loading
+from workbench.benchmarks.report_prepare import render_prepare
 from workbench.errors import DataError
 from workbench.runs import write_text
 
@@ -23,7 +25,7 @@ _IDLE = 0.5  # running processes of others, on average, up to which times are wo
 _PAGE = """\
 # What a number of classes costs
 
-<!-- Made by `make performance` from `benchmarks/memory.json`; edit workbench/benchmarks. -->
+<!-- Made by `make performance` from the rows in `benchmarks/`; edit workbench/benchmarks. -->
 
 Peak memory and time of one training step, as `workbench bench memory` measures them: every \
 line in a fresh process, on random pictures, with the loss over {pixels}.
@@ -49,8 +51,15 @@ make performance
 """
 
 
+SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
+    "prepare": render_prepare,
+    "loading": render_loading,
+}
+"""What follows the page's first part, where there are rows: name of the benchmark -> section."""
+
+
 def render_page(rows: Sequence[Row]) -> str:
-    """The whole page as Markdown.
+    """The page's first part, about the memory of a step, as Markdown.
 
     Args:
         rows: Of one call of :func:`~workbench.benchmarks.memory.run_memory`.
@@ -180,7 +189,8 @@ def read_rows(path: Path) -> list[dict[str, Any]]:
         rows = json.loads(path.read_text(encoding="utf-8"))
     except (OSError, ValueError) as error:
         raise DataError(
-            f"{path}: cannot read the rows; make them with workbench bench memory --json {path}"
+            f"{path}: cannot read the rows; make them with workbench bench {path.stem} "
+            f"--json {path}"
         ) from error
     if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
         raise DataError(f"{path}: expected a list of rows, as workbench bench --json writes it")
@@ -200,8 +210,21 @@ def _significant(value: float) -> str:
 
 
 def main(source: Path, target: Path) -> None:
-    """Writes the page of the rows in a file."""
-    write_text(target, render_page(read_rows(source)))
+    """Writes the page.
+
+    Args:
+        source: Folder with ``memory.json``, and one file for each further section.
+        target: The page.
+
+    Raises:
+        DataError: A file is missing or holds something else.
+    """
+    parts = [render_page(read_rows(source / "memory.json"))]
+    for name, render in SECTIONS.items():
+        path = source / f"{name}.json"
+        if path.exists():
+            parts.append(render(read_rows(path)))
+    write_text(target, "\n".join(parts))
 
 
 if __name__ == "__main__":

@@ -21,15 +21,20 @@ if TYPE_CHECKING:
 
 DATASETS: Final[dict[str, str]] = {
     "ade20k": "workbench.datasets.ade20k:Ade20k",
+    "cityscapes": "workbench.datasets.cityscapes:Cityscapes",
+    "coco-panoptic": "workbench.datasets.coco_panoptic:CocoPanoptic",
+    "coco-stuff10k": "workbench.datasets.coco_stuff10k:CocoStuff10k",
+    "folder": "workbench.datasets.folder:Folder",
     "lvis-coco": "workbench.datasets.lvis_coco:LvisCoco",
     "shapeworld": "workbench.datasets.lvis_coco:ShapeWorld",
     "voc": "workbench.datasets.voc:Voc",
 }
 """Registry key -> "module:class"."""
 
-__all__ = ["DATASETS", "get_dataset", "open_dataset", "prepare", "write_sample"]
+__all__ = ["DATASETS", "PREPARED", "get_dataset", "open_dataset", "prepare", "write_sample"]
 
-_PREPARED: Final = ("lvis-coco", "shapeworld")
+PREPARED: Final = ("lvis-coco", "shapeworld")
+"""Keys of datasets that come as annotations, from which ``prepare`` builds the masks."""
 
 
 def get_dataset(key: str) -> type[SegmentationDataset]:
@@ -51,6 +56,8 @@ def open_dataset(
     root: Path | str,
     split: str,
     transform: Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None = None,
+    *,
+    variant: str = "",
 ) -> SegmentationDataset:
     """Opens one split of a dataset.
 
@@ -59,12 +66,13 @@ def open_dataset(
         root: The dataset's own folder or its parent.
         split: One of the dataset's splits.
         transform: Applied to (image uint8 (3, H, W), mask int64 (H, W)).
+        variant: One of the dataset's variants, "" for the usual one.
 
     Raises:
-        ConfigError: Unknown key or split.
+        ConfigError: Unknown key, split or variant.
         DataError: The folder does not hold the dataset.
     """
-    return get_dataset(key)(root, split, transform)
+    return get_dataset(key)(root, split, transform, variant=variant)
 
 
 def prepare(
@@ -91,9 +99,9 @@ def prepare(
         ConfigError: The dataset needs no preparation.
         DataError: Files are missing or malformed.
     """
-    if key not in _PREPARED:
+    if key not in PREPARED:
         get_dataset(key)  # an unknown name gets the list of all
-        raise ConfigError(f"{key} needs no preparation; only {' and '.join(_PREPARED)} do")
+        raise ConfigError(f"{key} needs no preparation; only {' and '.join(PREPARED)} do")
     from workbench.datasets.lvis_prepare import prepare as prepare_masks
 
     report = prepare_masks(root, out=out, workers=workers, legacy_remap=legacy_remap)

@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.datasets.base import INVALID, SegmentationDataset
+from workbench.datasets.layout import Part
 from workbench.errors import DataError
 from workbench.vocabulary import Vocabulary, load_table, raw_to_train
 
@@ -29,6 +30,12 @@ class Ade20k(SegmentationDataset):
         "ADEChallengeData2016/annotations/{training,validation}/*.png"
     )
     folders: ClassVar[tuple[str, ...]] = ("ADEChallengeData2016",)
+    parts: ClassVar[tuple[Part, ...]] = (
+        Part("images/training/*.jpg", "training photos", "train", 20_210),
+        Part("annotations/training/*.png", "training masks", "train", 20_210),
+        Part("images/validation/*.jpg", "validation photos", "val", 2_000),
+        Part("annotations/validation/*.png", "validation masks", "val", 2_000),
+    )
 
     @classmethod
     def is_root(cls, folder: Path) -> bool:

@@ -5,8 +5,7 @@ Free of torch and pandas: worker processes import this module and should start q
 
 from __future__ import annotations
 
-import hashlib
-import json
+import math
 from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -16,10 +15,15 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco
 
+from workbench.datasets.json_lists import JsonLists
 from workbench.errors import DataError
 
-_FARTHEST: Final = 1e5
-"""Largest coordinate accepted: rasterising allocates a point per pixel of every edge."""
+_IMAGE_KEYS: Final = (
+    *("id", "width", "height", "coco_url", "file_name"),
+    *("neg_category_ids", "not_exhaustive_category_ids"),
+)
+_TOLERANCE: Final = 2.0
+"""Pixels by which a polygon may reach out of its image; what is outside is not painted."""
 
 
 class RunLengths(NamedTuple):
@@ -46,17 +50,19 @@ class AnnotationFile:
     """The parts of an annotation file that masks need."""
 
     path: Path
-    sha256: str
+    sha256: str = ""
     images: list[dict[str, Any]] = field(default_factory=list)
     regions: dict[int, list[Region]] = field(default_factory=dict)
     """Image id -> its annotations in the order of the file, with raw category ids."""
+    without_area: list[Any] = field(default_factory=list)
+    """Ids of annotations with an empty segmentation, or with a box or area of 0."""
 
 
 def load_annotations(path: Path, keep: frozenset[int] | None = None) -> AnnotationFile:
     """Reads an LVIS or COCO annotation file.
 
-    Each segmentation is packed into bytes while the parser is still running: as Python
-    floats, the 1.3 million annotations of LVIS's train split would take some 10 GB.
+    Each segmentation is packed into bytes before the next one is parsed: as Python floats, the
+    1.3 million annotations of LVIS's train split would take some 10 GB.
 
     Args:
         path: The json file.
@@ -65,37 +71,32 @@ def load_annotations(path: Path, keep: frozenset[int] | None = None) -> Annotati
     Raises:
         DataError: The file is missing, is not such a file, or an annotation is malformed.
     """
+    loaded = AnnotationFile(path)
+    packer = _Packer(loaded, keep)
+    found = set()
     try:
-        data = path.read_bytes()
+        with path.open("rb") as file:
+            lists = JsonLists(file)
+            if not lists.is_object():
+                raise DataError(
+                    f"{path}: holds no annotations; expected an object with 'annotations'"
+                )
+            for name, items in lists:
+                found.add(name)
+                if name == "images":
+                    loaded.images = [_image(entry, path) for entry in items]
+                elif name == "annotations":
+                    for entry in items:
+                        packer.add(entry)
+            loaded.sha256 = lists.sha256()
     except OSError as error:
         raise DataError(f"{path}: cannot be read ({error.strerror}); restore it") from error
-
-    def pack(entry: dict[str, Any]) -> dict[str, Any] | tuple[int, Region] | None:
-        if "segmentation" not in entry:
-            return entry
-        if keep is not None and entry.get("image_id") not in keep:
-            return None
-        return _packed(entry, path)
-
-    try:
-        content = json.loads(data, object_hook=pack)
-    except ValueError as error:
+    except (ValueError, RecursionError) as error:
         raise DataError(f"{path}: is not valid JSON ({error}); download it again") from error
-    if not isinstance(content, dict):
-        raise DataError(f"{path}: holds no annotations; expected an object with 'annotations'")
-    for key in ("images", "annotations"):
-        if not isinstance(content.get(key), list):
-            raise DataError(f"{path}: the list {key!r} is missing; use the official file")
-    loaded = AnnotationFile(path, hashlib.sha256(data).hexdigest(), content["images"])
-    for item in content["annotations"]:
-        if isinstance(item, dict):
-            raise DataError(
-                f"{path}: annotation {item.get('id')} has no 'segmentation'; use the official file"
-            )
-        if item is not None:
-            image_id, region = item
-            loaded.regions.setdefault(image_id, []).append(region)
-    _check_images(loaded)
+    for name in ("images", "annotations"):
+        if name not in found:
+            raise DataError(f"{path}: the list {name!r} is missing; use the official file")
+    packer.check_fit()
     return loaded
 
 
@@ -182,60 +183,133 @@ def _uncompressed(counts: bytes) -> npt.NDArray[np.int64]:
     return numbers
 
 
-def _packed(entry: dict[str, Any], path: Path) -> tuple[int, Region]:
-    """(image id, region) of one annotation, compact."""
-    try:
+class _Packer:
+    """Packs annotations one by one.
+
+    A file may list its images after the annotations: what these have to agree on is
+    remembered, for ``check_fit``.
+    """
+
+    def __init__(self, loaded: AnnotationFile, keep: frozenset[int] | None) -> None:
+        self.loaded = loaded
+        self.keep = keep
+        self.first: dict[int, Any] = {}
+        """Image id -> id of its first annotation."""
+        self.reach: dict[int, tuple[float, float]] = {}
+        """Image id -> largest x and y of its polygons."""
+
+    def add(self, entry: Any) -> None:  # noqa: ANN401 - checked here
+        """Packs an annotation, if it is wanted."""
+        name = entry.get("id") if isinstance(entry, dict) else entry
+        if not isinstance(entry, dict) or "segmentation" not in entry:
+            raise DataError(
+                f"{self.loaded.path}: annotation {name} has no 'segmentation'; "
+                "use the official file"
+            )
+        try:
+            self._add(entry)
+        except (KeyError, TypeError, ValueError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+            raise DataError(
+                f"{self.loaded.path}: annotation {name}: {reason}; correct it, or use the "
+                "official file"
+            ) from error
+
+    def _add(self, entry: dict[str, Any]) -> None:
         image_id, category = entry["image_id"], entry["category_id"]
         if not isinstance(image_id, int) or not isinstance(category, int):
             raise TypeError("image_id and category_id must be whole numbers")
-        return image_id, Region(category, _packed_segmentation(entry["segmentation"]))
-    except (KeyError, TypeError, ValueError) as error:
-        reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise DataError(
-            f"{path}: annotation {entry.get('id')}: {reason}; use the official file"
-        ) from error
+        self.first.setdefault(image_id, entry.get("id"))
+        if self.keep is not None and image_id not in self.keep:
+            return
+        segmentation = entry["segmentation"]
+        packed = (
+            _packed_run_lengths(segmentation)
+            if isinstance(segmentation, dict)
+            else self._packed_polygons(segmentation, image_id)
+        )
+        try:
+            flat = not min([entry.get("area", 1), *entry.get("bbox", ())[2:]]) > 0
+        except TypeError as error:
+            raise TypeError("area must be a number and bbox a list of four numbers") from error
+        if flat or not packed:
+            self.loaded.without_area.append(entry.get("id"))
+        self.loaded.regions.setdefault(image_id, []).append(Region(category, packed))
 
+    def _packed_polygons(self, segmentation: object, image_id: int) -> list[bytes]:
+        if not isinstance(segmentation, list):
+            raise TypeError("segmentation must be a list of polygons or run lengths")
+        polygons = []
+        for polygon in segmentation:
+            points = np.asarray(polygon, dtype=np.float64)
+            if points.ndim != 1 or len(points) % 2:
+                raise ValueError("a polygon must be a list x0, y0, x1, y1, ...")
+            if len(points) < 6:
+                # No area; and pycocotools would take four numbers for a box.
+                continue
+            # Python's own functions: numpy's take thrice the time for so few numbers.
+            if math.isnan(sum(polygon)):
+                raise ValueError("a polygon has a coordinate that is not a number")
+            if (lowest := min(polygon)) < -_TOLERANCE:
+                raise ValueError(f"a polygon has the coordinate {lowest}, outside the image")
+            x, y = self.reach.get(image_id, (0.0, 0.0))
+            self.reach[image_id] = max(x, *polygon[0::2]), max(y, *polygon[1::2])
+            polygons.append(points.tobytes())
+        return polygons
 
-def _packed_segmentation(segmentation: object) -> Segmentation:
-    if isinstance(segmentation, dict):
-        height, width = (int(value) for value in segmentation["size"])
-        counts = segmentation["counts"]
-        if isinstance(counts, list):  # uncompressed, as COCO has it for crowds
-            if sum(counts) != height * width or min(counts) < 0:
-                raise ValueError("segmentation counts do not add up to the image")
-            counts = coco.frPyObjects(segmentation, height, width)["counts"]
-        packed = counts.encode("ascii") if isinstance(counts, str) else counts
-        if not isinstance(packed, bytes):
-            raise TypeError("segmentation counts must be text or a list of numbers")
-        return RunLengths(height, width, packed)
-    if not isinstance(segmentation, list):
-        raise TypeError("segmentation must be a list of polygons or run lengths")
-    polygons = []
-    for polygon in segmentation:
-        points = np.asarray(polygon, dtype=np.float64)
-        if points.ndim != 1 or len(points) % 2:
-            raise ValueError("a polygon must be a list x0, y0, x1, y1, ...")
-        if len(points) < 6:
-            # No area; and pycocotools would take four numbers for a box.
-            continue
-        if not np.abs(points).max() < _FARTHEST:  # also catches NaN
-            raise ValueError("a polygon's coordinates lie far outside any image")
-        polygons.append(points.tobytes())
-    return polygons
-
-
-def _check_images(loaded: AnnotationFile) -> None:
-    """Every image entry has an id of its own and a size."""
-    seen: set[int] = set()
-    for entry in loaded.images:
-        for key in ("id", "width", "height"):
-            value = entry.get(key) if isinstance(entry, dict) else None
-            if not isinstance(value, int) or (key != "id" and value < 1):
-                name = entry.get("id") if isinstance(entry, dict) else entry
+    def check_fit(self) -> None:
+        """Every image is listed once, every annotation is of a listed image and lies in it."""
+        path = self.loaded.path
+        sizes: dict[int, tuple[int, int]] = {}
+        for entry in self.loaded.images:
+            if entry["id"] in sizes:
+                raise DataError(f"{path}: image {entry['id']} is listed twice; remove one")
+            sizes[entry["id"]] = entry["width"], entry["height"]
+        for image_id, name in self.first.items():
+            if image_id not in sizes:
                 raise DataError(
-                    f"{loaded.path}: image {name}: {key!r} must be a whole number; "
-                    "use the official file"
+                    f"{path}: annotation {name}: image_id {image_id} is not in the list "
+                    "'images'; remove the annotation or add the image"
                 )
-        if entry["id"] in seen:
-            raise DataError(f"{loaded.path}: image {entry['id']} is listed twice; remove one")
-        seen.add(entry["id"])
+        for image_id, regions in self.loaded.regions.items():
+            for _, segmentation in regions:
+                if isinstance(segmentation, RunLengths):
+                    width, height = sizes[image_id]
+                    if (segmentation.width, segmentation.height) != (width, height):
+                        raise DataError(
+                            f"{path}: image {image_id}: a segmentation is of "
+                            f"{segmentation.width} x {segmentation.height}, the image of "
+                            f"{width} x {height} pixels; use annotations of the same images"
+                        )
+        for image_id, reach in self.reach.items():
+            for axis, value, size in zip("xy", reach, sizes[image_id], strict=True):
+                if value > size + _TOLERANCE:
+                    raise DataError(
+                        f"{path}: image {image_id}: a polygon reaches to {axis} = {value}, "
+                        f"outside the image of {size} pixels; use annotations of the same images"
+                    )
+
+
+def _packed_run_lengths(segmentation: dict[str, Any]) -> RunLengths:
+    height, width = (int(value) for value in segmentation["size"])
+    counts = segmentation["counts"]
+    if isinstance(counts, list):  # uncompressed, as COCO has it for crowds
+        if sum(counts) != height * width or min(counts) < 0:
+            raise ValueError("segmentation counts do not add up to the image")
+        counts = coco.frPyObjects(segmentation, height, width)["counts"]
+    packed = counts.encode("ascii") if isinstance(counts, str) else counts
+    if not isinstance(packed, bytes):
+        raise TypeError("segmentation counts must be text or a list of numbers")
+    return RunLengths(height, width, packed)
+
+
+def _image(entry: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401 - checked here
+    """What is needed of an image's entry, which must have an id and a size."""
+    for key in ("id", "width", "height"):
+        value = entry.get(key) if isinstance(entry, dict) else None
+        if not isinstance(value, int) or (key != "id" and value < 1):
+            name = entry.get("id") if isinstance(entry, dict) else entry
+            raise DataError(
+                f"{path}: image {name}: {key!r} must be a whole number; use the official file"
+            )
+    return {key: entry[key] for key in _IMAGE_KEYS if key in entry}

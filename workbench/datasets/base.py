@@ -5,7 +5,7 @@ from __future__ import annotations
 from abc import ABC, abstractmethod
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any, ClassVar, Final, TypedDict
+from typing import TYPE_CHECKING, Any, ClassVar, Final, TypedDict
 
 import numpy as np
 import numpy.typing as npt
@@ -16,9 +16,12 @@ from torch.utils.data import Dataset
 
 from workbench.constants import IGNORE_INDEX
 from workbench.datasets.images import read_image, read_mask
+from workbench.datasets.layout import Part
 from workbench.errors import ConfigError, DataError
-from workbench.progress import progress
 from workbench.vocabulary import Vocabulary
+
+if TYPE_CHECKING:
+    from workbench.datasets.counts import ClassCounts
 
 INVALID: Final = -1
 """Entry of a lookup array for raw ids that must not occur in a mask."""
@@ -54,9 +57,10 @@ class SegmentationDataset(Dataset[Sample], ABC):
         root: The dataset's own folder or its parent.
         split: One of ``splits``.
         transform: Applied to (image uint8 (3, H, W), mask int64 (H, W)).
+        variant: One of ``variants``: another reading of the same files.
 
     Raises:
-        ConfigError: The split is unknown; the message lists the known ones.
+        ConfigError: The split or variant is unknown; the message lists the known ones.
         DataError: The folder does not hold the dataset; the message says what belongs there.
     """
 
@@ -66,12 +70,29 @@ class SegmentationDataset(Dataset[Sample], ABC):
     """The expected files in a few words, for error messages."""
     folders: ClassVar[tuple[str, ...]] = ()
     """Names under which a parent folder may hold the dataset, relative."""
+    parts: ClassVar[tuple[Part, ...]] = ()
+    """What the layout consists of, for ``workbench data check``."""
+    variants: ClassVar[tuple[str, ...]] = ("",)
+    """Other readings of the same files, chosen by ``data.variant``; "" is the usual one."""
     mean_color: ClassVar[tuple[int, int, int]] = (124, 116, 104)
     """RGB 0..255 that pads crops; ImageNet's mean unless a dataset has its own."""
 
-    def __init__(self, root: Path | str, split: str, transform: Transform | None = None) -> None:
+    def __init__(
+        self,
+        root: Path | str,
+        split: str,
+        transform: Transform | None = None,
+        *,
+        variant: str = "",
+    ) -> None:
         if split not in self.splits:
             raise ConfigError(f"{self.key} has no split {split!r}; known: {', '.join(self.splits)}")
+        if variant not in self.variants:
+            known = ", ".join(name for name in self.variants if name) or "none"
+            raise ConfigError(
+                f"data.variant: {self.key} has no variant {variant!r}; known: {known}"
+            )
+        self.variant: str = variant
         self.root: Path = self.find_root(Path(root).expanduser())
         self.split: str = split
         self.transform: Transform | None = transform
@@ -132,6 +153,25 @@ class SegmentationDataset(Dataset[Sample], ABC):
         del index
         return None
 
+    def classes_in(self, index: int) -> npt.NDArray[np.int64]:
+        """The train ids that occur in an image, ascending.
+
+        Reads the mask; a dataset that keeps a list of them may answer from it.
+
+        Raises:
+            DataError: The mask is unreadable.
+        """
+        mask = self.read_mask(index)
+        return np.unique(mask[mask != IGNORE_INDEX])
+
+    def known_counts(self) -> ClassCounts | None:
+        """The split's class counts where the dataset keeps them; None = count the masks."""
+        return None
+
+    def notes(self) -> list[str]:
+        """What a user should know about this split's files, one line each: images skipped, ..."""
+        return []
+
     def __len__(self) -> int:
         """Number of images."""
         return len(self.ids)
@@ -174,10 +214,13 @@ class SegmentationDataset(Dataset[Sample], ABC):
         if not 0 <= index < len(self.ids):
             raise IndexError(f"{self.key} {self.split} has {len(self.ids)} images, not {index}")
         picture, ids = self.read(index)
-        image, mask = to_tensor(picture), torch.from_numpy(ids)
-        if self.transform is not None:
-            image, mask = self.transform(image, mask)
-        return Sample(image=image, mask=mask, id=self.ids[index], index=index)
+        mask = torch.from_numpy(ids)
+        if self.transform is None:
+            image = to_tensor(picture)
+        else:
+            # Pixels stay interleaved in memory: resizing is quicker so, and a crop is small.
+            image, mask = self.transform(torch.from_numpy(np.array(picture)).permute(2, 0, 1), mask)
+        return Sample(image=image.contiguous(), mask=mask, id=self.ids[index], index=index)
 
 
 def to_tensor(image: Image.Image) -> Tensor:
@@ -203,25 +246,28 @@ def decode_mask(
     Raises:
         DataError: An id is INVALID or beyond the lookup.
     """
-    inside = raw.dtype == np.uint8 and len(lookup) >= 256
-    inside = inside or (raw.dtype == np.uint16 and len(lookup) >= 65536)
-    if inside:
-        train: npt.NDArray[np.int64] = lookup[raw]
+    if raw.size and raw.min() >= 0 and raw.max() < len(lookup):
+        train: npt.NDArray[np.int64] = lookup.take(raw)
     else:
         known = (raw >= 0) & (raw < len(lookup))
         train = np.where(known, lookup[np.where(known, raw, 0)], INVALID)
     if (train == INVALID).any():
-        values, counts = np.unique(raw[train == INVALID], return_counts=True)
-        found = ", ".join(
-            f"{value} ({count} pixels)"
-            for value, count in zip(values[:5].tolist(), counts[:5].tolist(), strict=True)
-        )
-        more = " ..." if len(values) > 5 else ""
         raise DataError(
-            f"{path}: the mask holds ids that none of the {classes} classes has: {found}{more}; "
-            "correct the mask or use the dataset it belongs to"
+            f"{path}: the mask holds ids that none of the {classes} classes has: "
+            f"{ids_and_pixels(raw[train == INVALID])}; correct the mask or use the dataset it "
+            "belongs to"
         )
     return train
+
+
+def ids_and_pixels(ids: npt.NDArray[Any]) -> str:
+    """For messages: "12 (345 pixels), ..." of the first five ids in an array."""
+    values, counts = np.unique(ids, return_counts=True)
+    found = ", ".join(
+        f"{value} ({count} pixels)"
+        for value, count in zip(values[:5].tolist(), counts[:5].tolist(), strict=True)
+    )
+    return f"{found} ..." if len(values) > 5 else found
 
 
 def strict_lookup(raw: npt.ArrayLike, train: npt.ArrayLike, size: int) -> npt.NDArray[np.int64]:
@@ -235,25 +281,3 @@ def strict_lookup(raw: npt.ArrayLike, train: npt.ArrayLike, size: int) -> npt.ND
     lookup = np.full(size, INVALID, dtype=np.int64)
     lookup[np.asarray(raw, dtype=np.int64)] = np.asarray(train, dtype=np.int64)
     return lookup
-
-
-def count_classes(
-    dataset: SegmentationDataset,
-) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.int64]]:
-    """Counts every class over a split, from the masks alone.
-
-    Returns:
-        images (C,) with the class, and pixels (C,) of it, both int64.
-
-    Raises:
-        DataError: A mask is unreadable.
-    """
-    classes = len(dataset.vocabulary)
-    images = np.zeros(classes, dtype=np.int64)
-    pixels = np.zeros(classes, dtype=np.int64)
-    for index in progress(range(len(dataset)), description="count classes", unit="img"):
-        mask = dataset.read_mask(index)
-        values, counts = np.unique(mask[mask != IGNORE_INDEX], return_counts=True)
-        images[values] += 1
-        pixels[values] += counts
-    return images, pixels

@@ -103,6 +103,24 @@ def read_mask(path: Path) -> npt.NDArray[Any]:
     return values.astype(values.dtype.newbyteorder("="), copy=False)
 
 
+def read_color_codes(path: Path) -> npt.NDArray[np.uint8]:
+    """Reads a picture whose colours are numbers, as COCO's panoptic PNGs.
+
+    Returns:
+        (H, W, 3) uint8.
+
+    Raises:
+        DataError: Missing, truncated, too large, or of another kind than 8-bit RGB.
+    """
+    with _opened(path) as image:
+        if image.mode != "RGB":
+            raise DataError(
+                f"{path}: must be an 8-bit RGB picture whose colours are numbers, but has the "
+                f"mode {image.mode}; restore the original file"
+            )
+        return np.asarray(image)
+
+
 def mask_suffix(classes: int) -> str:
     """Suffix of masks: ".png" (16 bits) while all ids and the ignore value fit, else ".tif"."""
     return ".png" if classes <= IGNORE_ON_DISK else ".tif"

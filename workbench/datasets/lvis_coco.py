@@ -15,7 +15,9 @@ import pandas as pd
 
 from workbench.constants import IGNORE_INDEX, IGNORE_ON_DISK
 from workbench.datasets.base import SegmentationDataset, Transform, decode_mask, strict_lookup
+from workbench.datasets.counts import ClassCounts
 from workbench.datasets.images import mask_suffix, read_mask
+from workbench.datasets.layout import Part
 from workbench.datasets.lvis_prepare import PrepareReport, prepare
 from workbench.datasets.lvis_sources import LAYOUT
 from workbench.errors import DataError
@@ -31,18 +33,29 @@ class LvisCoco(SegmentationDataset):
         root: The data root (or its parent), with ``prepared/`` in it.
         split: "train" or "val", as the LVIS json has it.
         transform: Applied to (image uint8 (3, H, W), mask int64 (H, W)).
-        prepared: Folder of the prepared files, relative to the root or absolute;
-            "prepared_legacy" holds the labels published with the paper.
+        variant: "legacy" has the labels published with the paper (``prepare`` with
+            ``legacy_remap``).
+        prepared: Folder of the prepared files, relative to the root or absolute; by default
+            "prepared", or "prepared_legacy" for that variant.
 
     Raises:
-        ConfigError: The split is unknown.
+        ConfigError: The split or variant is unknown.
         DataError: The root is missing or not prepared.
     """
 
     key: ClassVar[str] = "lvis-coco"
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
     layout: ClassVar[str] = LAYOUT
+    variants: ClassVar[tuple[str, ...]] = ("", "legacy")
     folders: ClassVar[tuple[str, ...]] = ("lvis-coco", "lvis_coco", "lvis", "coco", "COCO")
+    parts: ClassVar[tuple[Part, ...]] = (
+        Part("{,annotations/}lvis_v1_train.json", "LVIS annotations, train", "train", 1),
+        Part("{,annotations/}lvis_v1_val.json", "LVIS annotations, val", "val", 1),
+        Part("{,annotations/}stuff_train2017.json", "stuff annotations, train", "", 1, True),
+        Part("{,annotations/}stuff_val2017.json", "stuff annotations, val", "", 1, True),
+        Part("{,images/}train2017/*.jpg", "photos of train and val", "", 118_287),
+        Part("{,images/}val2017/*.jpg", "photos of val", "val", 5_000),
+    )
 
     def __init__(
         self,
@@ -50,10 +63,12 @@ class LvisCoco(SegmentationDataset):
         split: str,
         transform: Transform | None = None,
         *,
-        prepared: Path | str = "prepared",
+        variant: str = "",
+        prepared: Path | str | None = None,
     ) -> None:
-        self._prepared_name = Path(prepared)
-        super().__init__(root, split, transform)
+        default = f"prepared_{variant}" if variant else "prepared"
+        self._prepared_name = Path(prepared if prepared is not None else default)
+        super().__init__(root, split, transform, variant=variant)
 
     @classmethod
     def is_root(cls, folder: Path) -> bool:
@@ -61,7 +76,8 @@ class LvisCoco(SegmentationDataset):
         names = [
             f"{place}lvis_v1_{split}.json" for place in ("", "annotations/") for split in cls.splits
         ]
-        return (folder / "prepared" / "vocabulary.parquet").is_file() or any(
+        done = [folder / name / "vocabulary.parquet" for name in ("prepared", "prepared_legacy")]
+        return any(path.is_file() for path in done) or any(
             (folder / name).is_file() for name in names
         )
 
@@ -111,6 +127,12 @@ class LvisCoco(SegmentationDataset):
             self._paths = [str(value) for value in table["image_path"]]
             self._neg = [np.asarray(value, dtype=np.int64) for value in table["neg"]]
             self._partial = [np.asarray(value, dtype=np.int64) for value in table["not_exhaustive"]]
+            # Older versions of prepare did not write this column.
+            self._classes = (
+                [np.asarray(value, dtype=np.int64) for value in table["classes"]]
+                if "classes" in table
+                else None
+            )
             return [str(value) for value in table["id"]]
         except (OSError, ValueError, KeyError) as error:
             raise DataError(
@@ -146,6 +168,32 @@ class LvisCoco(SegmentationDataset):
             return train
         return decode_mask(raw, self.lookup, path, len(self.vocabulary))
 
+    def classes_in(self, index: int) -> npt.NDArray[np.int64]:
+        """The train ids in an image; ``prepare`` noted them."""
+        return super().classes_in(index) if self._classes is None else self._classes[index]
+
+    def known_counts(self) -> ClassCounts:
+        """What ``prepare`` counted."""
+        path = self.prepared / "class_counts.parquet"
+        try:
+            table = pd.read_parquet(path, columns=["split", "class_id", "images", "pixels"])
+            rows = table[table["split"] == self.split].sort_values("class_id")
+            if not np.array_equal(rows["class_id"], np.arange(len(self.vocabulary))):
+                raise ValueError("other classes")
+        except (OSError, ValueError, KeyError) as error:
+            raise DataError(
+                f"{path}: is damaged; run: workbench prepare {self.key} {self.root}"
+            ) from error
+        return ClassCounts(rows["images"].to_numpy(), rows["pixels"].to_numpy())
+
+    def notes(self) -> list[str]:
+        """How many of the json's images are not on disk."""
+        path = self.prepared / f"missing_{self.split}.txt"
+        if not path.is_file():
+            return []
+        missing = path.read_text(encoding="utf-8").splitlines()
+        return [f"{self.split}: {len(missing)} images left out, missing on disk; see {path}"]
+
     def federated(self, index: int) -> dict[str, list[int]] | None:
         """LVIS checks a class only in some images: absent in ``neg``, partial in the other."""
         return {"neg": self._neg[index].tolist(), "not_exhaustive": self._partial[index].tolist()}
@@ -157,6 +205,18 @@ class ShapeWorld(LvisCoco):
     key: ClassVar[str] = "shapeworld"
     layout: ClassVar[str] = "what `workbench sample shapeworld ROOT` writes"
     folders: ClassVar[tuple[str, ...]] = ("shapeworld",)
+    parts: ClassVar[tuple[Part, ...]] = (
+        Part("mapping.csv", "classes", "", 1),
+        *(
+            part
+            for split in ("train", "val")
+            for part in (
+                Part(f"lvis_v1_{split}.json", f"things, {split}", split, 1),
+                Part(f"annotations/stuff_{split}2017.json", f"stuff, {split}", split, 1),
+                Part(f"{split}2017/*.jpg", f"pictures, {split}", split),
+            )
+        ),
+    )
 
     def federated(self, index: int) -> None:
         """Nothing: a generated scene is labelled whole, whatever the LVIS layout leaves open."""

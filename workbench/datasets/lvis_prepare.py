@@ -11,7 +11,6 @@ LVIS annotations lie over stuff; where two of one kind overlap, the first in the
 from __future__ import annotations
 
 import json
-import os
 import shutil
 import time
 from collections.abc import Iterator
@@ -33,7 +32,7 @@ from workbench.datasets.lvis_sources import (
     load_splits,
     load_stuff,
 )
-from workbench.datasets.mask_jobs import MaskCount, MaskJob, map_chunks
+from workbench.datasets.mask_jobs import MaskCount, MaskJob, available_cores, map_chunks
 from workbench.errors import DataError
 from workbench.progress import progress
 from workbench.vocabulary import Vocabulary, read_table
@@ -71,14 +70,15 @@ def prepare(
 
     Writes into ``out``: ``masks/<split>/<12-digit id>.png`` (16-bit train ids, 65535 ignored;
     32-bit TIFF beyond 65,535 classes), ``images_<split>.parquet``, ``vocabulary.parquet``,
-    ``class_counts.parquet`` and ``prepare.json``. A second call keeps the masks that are
-    there, unless the annotations or the mapping have changed since.
+    ``class_counts.parquet``, ``prepare.json`` and, where images are not on disk,
+    ``missing_<split>.txt``. A second call keeps the masks that are there, unless the
+    annotations or the mapping have changed since.
 
     Args:
         root: The data root, see the module's docstring. Its own ``mapping.csv`` wins over the
             shipped one.
         out: Where the results go; default is ROOT/prepared, or ROOT/prepared_legacy.
-        workers: Processes; default is one per core, at most 8, and one for few images.
+        workers: Processes; default is one per core, and one for few images.
         legacy_remap: Reproduce the masks published with the paper: raw ids 1..1284, 0
             ignored, and the ids remapped one after another, which turns blanket into
             desk-stuff and cabinet into window-other. (Their other fault, ids above 255
@@ -99,19 +99,19 @@ def prepare(
     )
     mapping = load_mapping(root, legacy_remap)
     notes: list[str] = []
-    splits = load_splits(root, notes)
-    stuff = load_stuff(root, splits, notes)
+    splits, stuff = _load(root, mapping, notes)
     _begin(target, mapping, [*(split.lvis for split in splits), *stuff])
     counts: dict[str, MaskCount] = {}
     for split in splits:
         counts[split.name] = _make_split(target, split, stuff, mapping, workers)
     _write_tables(target, mapping, counts)
-    _write_images(target, splits, mapping)
+    _write_missing(target, splits)
+    _write_images(target, splits, mapping, counts)
     return PrepareReport(
         out=target,
         classes=mapping.classes,
         images=sum(count.done for count in counts.values()),
-        missing_images=sum(len(split.paths) - split.present for split in splits),
+        missing_images=sum(len(split.missing) for split in splits),
         reused_masks=sum(count.reused for count in counts.values()),
         seconds=time.perf_counter() - started,
         splits={name: count.done for name, count in counts.items()},
@@ -119,7 +119,30 @@ def prepare(
     )
 
 
+def _load(
+    root: Path, mapping: Mapping, notes: list[str]
+) -> tuple[list[Split], list[AnnotationFile]]:
+    """All annotations, whose categories the mapping knows."""
+    splits = load_splits(root, notes)
+    stuff = load_stuff(root, splits, notes)
+    for split in splits:
+        mapping.check("lvis", split.lvis)
+    for one in stuff:
+        mapping.check("stuff", one)
+    return splits, stuff
+
+
 def _begin(target: Path, mapping: Mapping, sources: list[AnnotationFile]) -> None:
+    """Makes the folder ready: it holds nothing from other annotations, and can be written."""
+    try:
+        _discard_other(target, mapping, sources)
+    except OSError as error:
+        raise DataError(
+            f"{target}: cannot be written ({error.strerror}); give another folder with --out"
+        ) from error
+
+
+def _discard_other(target: Path, mapping: Mapping, sources: list[AnnotationFile]) -> None:
     """Discards what was made from other annotations, and notes what these are."""
     from workbench.runs.atomic import write_json
 
@@ -144,6 +167,7 @@ def _begin(target: Path, mapping: Mapping, sources: list[AnnotationFile]) -> Non
         shutil.rmtree(target / "masks", ignore_errors=True)
         for stale in [
             *target.glob("images_*.parquet"),
+            *target.glob("missing_*.txt"),
             target / "vocabulary.parquet",
             target / "class_counts.parquet",
         ]:
@@ -170,18 +194,21 @@ def _make_split(
                 image_id = entry["id"]
                 below = [r for one in stuff for r in mapping.regions("stuff", one, image_id)]
                 above = mapping.regions("lvis", split.lvis, image_id)
+                files = [str(one.path) for one in (*stuff, split.lvis) if image_id in one.regions]
                 yield MaskJob(
                     folder / f"{image_id:012d}{suffix}",
                     entry["height"],
                     entry["width"],
                     [*below, *above],
+                    " or ".join(files),
                 )
 
     images = np.zeros(mapping.classes, dtype=np.int64)
     pixels = np.zeros(mapping.classes, dtype=np.int64)
+    classes: dict[str, npt.NDArray[np.int64]] = {}
     reused = 0
     if workers is None:
-        workers = min(os.cpu_count() or 1, 8) if split.present > 500 else 1
+        workers = available_cores() if split.present > 500 else 1
     nothing: tuple[MaskCount, ...] = ()  # the bar moves by chunks of several images
     description = f"masks {split.name}"
     with progress(nothing, description=description, total=split.present, unit="img") as bar:
@@ -189,9 +216,12 @@ def _make_split(
             ids = count.ids - int(mapping.legacy)
             images[ids] += count.images
             pixels[ids] += count.pixels
+            classes |= {name: found - int(mapping.legacy) for name, found in count.classes.items()}
             reused += count.reused
             bar.update(count.done)
-    return MaskCount(np.arange(mapping.classes), images, pixels, split.present, reused)
+    for leftover in folder.glob(".*.tmp"):  # of a process that was killed
+        leftover.unlink(missing_ok=True)
+    return MaskCount(np.arange(mapping.classes), images, pixels, split.present, reused, classes)
 
 
 def _write_tables(target: Path, mapping: Mapping, counts: dict[str, MaskCount]) -> None:
@@ -235,7 +265,21 @@ def _group(train_id: int, thing: bool, images: npt.NDArray[np.int64] | None) -> 
     return "rare" if count <= 10 else "common" if count <= 100 else "frequent"
 
 
-def _write_images(target: Path, splits: list[Split], mapping: Mapping) -> None:
+def _write_missing(target: Path, splits: list[Split]) -> None:
+    """missing_<split>.txt, a path per line; no file where all images are there."""
+    from workbench.runs.atomic import write_text
+
+    for split in splits:
+        path = target / f"missing_{split.name}.txt"
+        if split.missing:
+            write_text(path, "".join(f"{name}\n" for name in split.missing))
+        else:
+            path.unlink(missing_ok=True)
+
+
+def _write_images(
+    target: Path, splits: list[Split], mapping: Mapping, counts: dict[str, MaskCount]
+) -> None:
     """images_<split>.parquet, the last files: where they are, all others are whole."""
     from workbench.runs.atomic import write_parquet
 
@@ -255,9 +299,10 @@ def _write_images(target: Path, splits: list[Split], mapping: Mapping) -> None:
                 entry["height"],
                 train_ids(entry, "neg_category_ids"),
                 train_ids(entry, "not_exhaustive_category_ids"),
+                counts[split.name].classes[f"{entry['id']:012d}"],
             )
             for entry, path in zip(split.lvis.images, split.paths, strict=True)
             if path is not None
         ]
-        columns = ["id", "image_path", "width", "height", "neg", "not_exhaustive"]
+        columns = ["id", "image_path", "width", "height", "neg", "not_exhaustive", "classes"]
         write_parquet(target / f"images_{split.name}.parquet", pd.DataFrame(rows, columns=columns))

@@ -48,6 +48,22 @@ class Mapping:
             return 0
         return IGNORE_ON_DISK if mask_suffix(self.classes) == ".png" else 2**31 - 1
 
+    def check(self, source: str, loaded: AnnotationFile) -> None:
+        """Every category of a file is in the table.
+
+        Raises:
+            DataError: One is not; the message names it and an image that has it.
+        """
+        listed = set(self.table.loc[self.table["source"] == source, "raw_id"])
+        for image_id, regions in loaded.regions.items():
+            for category, _ in regions:
+                if category not in listed:
+                    raise DataError(
+                        f"{loaded.path}: category_id {category} (image {image_id}) is not among "
+                        f"the {source} rows of the mapping; add a row, with an empty train_id to "
+                        "ignore it"
+                    )
+
     def regions(self, source: str, loaded: AnnotationFile | None, image_id: int) -> list[Region]:
         """An image's annotations with the ids that go on disk, last of the file first."""
         if loaded is None:
@@ -55,12 +71,7 @@ class Mapping:
         lookup = self.lookups[source]
         regions = []
         for category, segmentation in reversed(loaded.regions.get(image_id, [])):
-            train = int(lookup[category]) if 0 <= category < len(lookup) else _UNLISTED
-            if train == _UNLISTED:
-                raise DataError(
-                    f"{loaded.path}: category_id {category} (image {image_id}) is not among the "
-                    f"{source} rows of the mapping; add a row, with an empty train_id to ignore it"
-                )
+            train = int(lookup[category])
             value = self.fill if train == IGNORE_INDEX else train + int(self.legacy)
             regions.append(Region(value, segmentation))
         return regions
@@ -74,6 +85,8 @@ class Split:
     lvis: AnnotationFile
     paths: list[str | None]
     """Per image of the json: path relative to the root, None if the file is missing."""
+    missing: list[str]
+    """Where the missing images should be, relative to the root, in the order of the json."""
 
     @property
     def present(self) -> int:
@@ -142,38 +155,45 @@ def load_splits(root: Path, notes: list[str]) -> list[Split]:
 
     Args:
         root: The data root.
-        notes: Receives a line for each split that is skipped.
+        notes: Receives a line for each split that is skipped or lacks images.
 
     Raises:
         DataError: No split is left, or a json is malformed.
     """
     splits = []
-    folders: dict[str, frozenset[str]] = {}
+    folders = _Folders(root)
     for name in SPLITS:
         path = _annotation_path(root, f"lvis_v1_{name}.json")
         if path is None:
             notes.append(f"split {name} skipped: lvis_v1_{name}.json is missing")
             continue
         lvis = load_annotations(path)
-        paths = [_find_image(root, name, entry, path, folders) for entry in lvis.images]
-        split = Split(name, lvis, paths)
-        if split.present:
-            splits.append(split)
-        else:
-            notes.append(f"split {name} skipped: none of its {len(paths)} images is there")
+        expected = [_candidates(name, entry, path) for entry in lvis.images]
+        paths = [folders.first_there(places) for places in expected]
+        missing = [
+            places[0] for places, there in zip(expected, paths, strict=True) if there is None
+        ]
+        split = Split(name, lvis, paths, missing)
+        _note_area(lvis, notes)
+        first = ", ".join(missing[:3])
+        if not split.present:
+            notes.append(
+                f"split {name} skipped: none of its {len(paths)} images is there ({first}, ...)"
+            )
+            continue
+        splits.append(split)
+        if missing:
+            notes.append(
+                f"split {name}: {len(missing)} of {len(paths)} images are missing ({first}"
+                f"{', ...' if len(missing) > 3 else ''}); missing_{name}.txt names them all"
+            )
     if not splits:
         raise DataError(f"{root}: nothing to prepare ({'; '.join(notes)}); it must hold {LAYOUT}")
     return splits
 
 
-def _find_image(
-    root: Path,
-    split: str,
-    entry: dict[str, Any],
-    json_path: Path,
-    folders: dict[str, frozenset[str]],
-) -> str | None:
-    """An image's path relative to the root, None if the file is missing.
+def _candidates(split: str, entry: dict[str, Any], json_path: Path) -> list[str]:
+    """Where an image may be, relative to the root, the likeliest first.
 
     LVIS takes 15,000 of its val images from train2017: where the json names a folder, that
     one counts, not the split's name.
@@ -195,14 +215,37 @@ def _find_image(
                 f"{json_path}: image {entry['id']}: the path {candidate!r} leads out "
                 "of the data root; make it relative"
             )
-        for prefix in ("", "images/"):
-            folder = f"{prefix}{path.parent}"
-            if folder not in folders:  # one listing each: 118,000 stat calls are slow on a network
-                place = root / folder
-                folders[folder] = frozenset(os.listdir(place) if place.is_dir() else ())
-            if path.name in folders[folder]:
-                return str(PurePosixPath(folder) / path.name)
-    return None
+    return candidates
+
+
+class _Folders:
+    """Listings of folders, one each: 118,000 stat calls are slow on a network."""
+
+    def __init__(self, root: Path) -> None:
+        self._root = root
+        self._names: dict[str, frozenset[str]] = {}
+
+    def first_there(self, candidates: list[str]) -> str | None:
+        """The first candidate that is a file, also below ``images/``; None if none is."""
+        for candidate in candidates:
+            path = PurePosixPath(candidate)
+            for prefix in ("", "images/"):
+                folder = f"{prefix}{path.parent}"
+                if folder not in self._names:
+                    place = self._root / folder
+                    names = os.listdir(place) if place.is_dir() else ()
+                    self._names[folder] = frozenset(names)
+                if path.name in self._names[folder]:
+                    return str(PurePosixPath(folder) / path.name)
+        return None
+
+
+def _note_area(loaded: AnnotationFile, notes: list[str]) -> None:
+    if loaded.without_area:
+        notes.append(
+            f"{loaded.path.name}: annotations with an empty segmentation, or a box or area of "
+            f"0: {len(loaded.without_area)} (first: {loaded.without_area[0]})"
+        )
 
 
 def load_stuff(root: Path, splits: list[Split], notes: list[str]) -> list[AnnotationFile]:
@@ -211,7 +254,7 @@ def load_stuff(root: Path, splits: list[Split], notes: list[str]) -> list[Annota
     Args:
         root: The data root.
         splits: What ``load_splits`` returned.
-        notes: Receives a line for each file that is missing.
+        notes: Receives a line for each file that is missing or holds empty annotations.
 
     Raises:
         DataError: A json is malformed.
@@ -229,4 +272,5 @@ def load_stuff(root: Path, splits: list[Split], notes: list[str]) -> list[Annota
             notes.append(f"stuff_{name}2017.json is missing: its images have no stuff labels")
         else:
             loaded.append(load_annotations(path, keep=wanted))
+            _note_area(loaded[-1], notes)
     return loaded

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from itertools import islice
-from multiprocessing import get_context
+from multiprocessing import get_context, parent_process
+from multiprocessing.process import BaseProcess
 from pathlib import Path
+from threading import Thread
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -29,16 +32,20 @@ class MaskJob(NamedTuple):
     width: int
     regions: list[Region]
     """In order of painting: later ones cover earlier ones. Ids as stored on disk."""
+    source: str
+    """File of the annotations, named in errors."""
 
 
 class MaskCount(NamedTuple):
-    """What a chunk of masks holds: per id the number of images and of pixels."""
+    """What a number of masks holds: per id the number of images and of pixels."""
 
     ids: npt.NDArray[np.int64]
     images: npt.NDArray[np.int64]
     pixels: npt.NDArray[np.int64]
     done: int
     reused: int
+    classes: dict[str, npt.NDArray[np.int64]]
+    """Stem of the mask's file -> the ids in it, ascending."""
 
 
 def make_masks(jobs: Sequence[MaskJob], fill: int) -> MaskCount:
@@ -53,7 +60,7 @@ def make_masks(jobs: Sequence[MaskJob], fill: int) -> MaskCount:
     Raises:
         DataError: A segmentation does not fit its image.
     """
-    ids: list[npt.NDArray[np.int64]] = []
+    classes: dict[str, npt.NDArray[np.int64]] = {}
     pixels: list[npt.NDArray[np.int64]] = []
     reused = 0
     for job in jobs:
@@ -64,20 +71,21 @@ def make_masks(jobs: Sequence[MaskJob], fill: int) -> MaskCount:
                 mask = paint(job.regions, job.height, job.width, fill)
             except (ValueError, TypeError) as error:
                 raise DataError(
-                    f"image {job.path.stem}: a segmentation does not fit {job.width} x "
-                    f"{job.height} pixels ({error}); use annotations of the same images"
+                    f"{job.source}: image {job.path.stem}: a segmentation does not fit "
+                    f"{job.width} x {job.height} pixels ({error}); use the official file"
                 ) from error
             write_mask(job.path, mask)
         # Order does not matter here: a flat view in memory order is free.
         values, counts = np.unique(mask.ravel(order="K"), return_counts=True)
         labelled = values != fill
-        ids.append(values[labelled].astype(np.int64))
+        classes[job.path.stem] = values[labelled].astype(np.int64)
         pixels.append(counts[labelled].astype(np.int64))
-    flat_ids, where = np.unique(np.concatenate([*ids, []]).astype(np.int64), return_inverse=True)
-    totals = np.zeros(len(flat_ids), dtype=np.int64)
-    np.add.at(totals, where, np.concatenate([*pixels, []]).astype(np.int64))
-    images = np.bincount(where, minlength=len(flat_ids)).astype(np.int64)
-    return MaskCount(flat_ids, images, totals, len(jobs), reused)
+    none = np.zeros(0, dtype=np.int64)
+    ids, where = np.unique(np.concatenate([none, *classes.values()]), return_inverse=True)
+    totals = np.zeros(len(ids), dtype=np.int64)
+    np.add.at(totals, where, np.concatenate([none, *pixels]))
+    images = np.bincount(where, minlength=len(ids)).astype(np.int64)
+    return MaskCount(ids, images, totals, len(jobs), reused, classes)
 
 
 def _existing(job: MaskJob) -> npt.NDArray[Any] | None:
@@ -112,7 +120,8 @@ def map_chunks(jobs: Iterable[MaskJob], fill: int, workers: int) -> Iterator[Mas
             yield make_masks(chunk, fill)
         return
     # spawn: a fork would copy the threads' locks of a caller that has used torch.
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    context = get_context("spawn")
+    with ProcessPoolExecutor(workers, context, initializer=_end_with_parent) as pool:
         running: set[Future[MaskCount]] = set()
         try:
             for chunk in chunks:
@@ -130,3 +139,23 @@ def map_chunks(jobs: Iterable[MaskJob], fill: int, workers: int) -> Iterator[Mas
             ) from error
         finally:
             pool.shutdown(wait=True, cancel_futures=True)
+
+
+def _end_with_parent() -> None:
+    """In a worker: ends this process when the one that started it is killed.
+
+    Otherwise it would wait for work for ever: the queue's other end is open in its siblings.
+    """
+    parent = parent_process()
+    if parent is not None:
+        Thread(target=_exit_after, args=[parent], daemon=True).start()
+
+
+def _exit_after(process: BaseProcess) -> None:
+    process.join()
+    os._exit(1)
+
+
+def available_cores() -> int:
+    """Number of cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

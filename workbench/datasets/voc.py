@@ -9,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 from workbench.datasets.base import INVALID, SegmentationDataset
+from workbench.datasets.layout import Part
 from workbench.errors import DataError
 from workbench.vocabulary import Vocabulary, load_table, raw_to_train
 
@@ -34,6 +35,15 @@ class Voc(SegmentationDataset):
         "ImageSets/Segmentation/*.txt"
     )
     folders: ClassVar[tuple[str, ...]] = ("VOC2012", "VOCdevkit/VOC2012")
+    parts: ClassVar[tuple[Part, ...]] = (
+        Part("JPEGImages/*.jpg", "photos of all tasks", full=17_125),
+        Part("SegmentationClass/*.png", "masks", full=2_913),
+        Part("SegmentationClassAug/*.png", "augmented masks (SBD)", optional=True),
+        Part("ImageSets/Segmentation/train.txt", "list of train", "train", 1),
+        Part("ImageSets/Segmentation/val.txt", "list of val", "val", 1),
+        Part("ImageSets/Segmentation/trainval.txt", "list of trainval", "trainval", 1, True),
+        Part("ImageSets/Segmentation/{train_aug,trainaug}.txt", "list of train_aug", "", 1, True),
+    )
 
     @classmethod
     def is_root(cls, folder: Path) -> bool:

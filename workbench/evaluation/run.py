@@ -147,7 +147,7 @@ def _open_split(
     data: config.Data, split: str, root: str | None, vocabulary: Vocabulary
 ) -> SegmentationDataset:
     try:
-        dataset = open_dataset(data.dataset, root or data.root, split)
+        dataset = open_dataset(data.dataset, root or data.root, split, variant=data.variant)
     except DataError as error:
         if root is not None:
             raise

@@ -6,10 +6,12 @@ same images with the same augmentation, because nothing depends on what was draw
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import math
+from collections.abc import Iterator, Sequence
 from typing import NamedTuple
 
 import numpy as np
+import numpy.typing as npt
 import torch
 from torch.utils.data import DataLoader, Dataset, Sampler
 
@@ -29,6 +31,61 @@ class Draw(NamedTuple):
     index: int  # type: ignore[assignment]  # takes the place of tuple.index, which nobody needs
 
 
+def repeat_factors(
+    classes_per_image: Sequence[npt.NDArray[np.int64]], classes: int, threshold: float
+) -> npt.NDArray[np.float64]:
+    """How often to show each image, so that rare classes are seen more often.
+
+    Repeat-factor sampling (Gupta, Dollar, Girshick: "LVIS", CVPR 2019): with f(c) the share of
+    the images that hold class c, r(c) = max(1, sqrt(threshold / f(c))), and an image's factor
+    is the largest of its classes'.
+
+    Args:
+        classes_per_image: For each of the N images, the train ids it holds.
+        classes: C.
+        threshold: Share of the images below which a class counts as rare; 0 repeats nothing.
+
+    Returns:
+        (N,) float64, at least 1; 1 for images without any class.
+    """
+    holders = np.zeros(classes, dtype=np.int64)
+    for present in classes_per_image:
+        holders[present] += 1
+    share = np.maximum(holders, 1) / max(1, len(classes_per_image))  # 0 is never looked up
+    factor = np.maximum(1.0, np.sqrt(threshold / share))
+    return np.array([factor[present].max(initial=1.0) for present in classes_per_image])
+
+
+def epoch_order(factors: npt.NDArray[np.float64], seed: int, epoch: int) -> npt.NDArray[np.int64]:
+    """The images of one epoch, in order.
+
+    Systematic resampling: of M evenly spaced points with one random offset, each image gets
+    those that fall into its stretch of the factors' cumulative sum. So every epoch has the same
+    length, and each image comes as often as it is expected to, rounded up or down at random.
+
+    Args:
+        factors: (N,) how often to show each image, at least 1; see :func:`repeat_factors`.
+        seed: Of the run.
+        epoch: Number of the epoch.
+
+    Returns:
+        (M,) indices of images, M = the sum of the factors, rounded up: every image occurs.
+    """
+    generator = np.random.default_rng((seed, epoch))
+    length = epoch_length(factors)
+    order = generator.permutation(length)  # first, so that factors of 1 give a plain shuffle
+    ends = np.cumsum(factors)
+    points = (generator.random() + np.arange(length)) * (ends[-1] / length)
+    images = np.searchsorted(ends, points, side="right")
+    shuffled: npt.NDArray[np.int64] = np.minimum(images, len(factors) - 1)[order]
+    return shuffled
+
+
+def epoch_length(factors: npt.NDArray[np.float64]) -> int:
+    """Draws in an epoch: the sum of the factors, rounded up."""
+    return math.ceil(math.fsum(factors))
+
+
 class StepSampler(Sampler[list[Draw]]):
     """Batches of draws for a range of steps: shuffled anew each pass over the dataset."""
 
@@ -42,6 +99,7 @@ class StepSampler(Sampler[list[Draw]]):
         stop: int,
         rank: int = 0,
         world: int = 1,
+        factors: npt.NDArray[np.float64] | None = None,
     ) -> None:
         """Fixes the sequence.
 
@@ -53,8 +111,11 @@ class StepSampler(Sampler[list[Draw]]):
             stop: Step after the last.
             rank: This process.
             world: Number of processes.
+            factors: (length,) how often to show each image in an epoch, at least 1, see
+                :func:`repeat_factors`; None shows each once.
         """
-        self.length, self.batch_size, self.seed = length, batch_size, seed
+        self.factors = np.ones(length) if factors is None else factors
+        self.batch_size, self.seed = batch_size, seed
         self.start, self.stop, self.rank, self.world = start, stop, rank, world
 
     def __len__(self) -> int:
@@ -63,15 +124,16 @@ class StepSampler(Sampler[list[Draw]]):
 
     def __iter__(self) -> Iterator[list[Draw]]:
         """One list of draws a step."""
+        length = epoch_length(self.factors)
         epoch, order = -1, np.empty(0, dtype=np.int64)
         for step in range(self.start, self.stop):
             batch = []
             first = (step * self.world + self.rank) * self.batch_size
             for position in range(first, first + self.batch_size):
-                if position // self.length != epoch:
-                    epoch = position // self.length
-                    order = np.random.default_rng((self.seed, epoch)).permutation(self.length)
-                batch.append(Draw(position, int(order[position % self.length])))
+                if position // length != epoch:
+                    epoch = position // length
+                    order = epoch_order(self.factors, self.seed, epoch)
+                batch.append(Draw(position, int(order[position % length])))
             yield batch
 
 
@@ -94,7 +156,8 @@ class SeededDataset(Dataset[Sample | WorkbenchError]):
         traceback as its message.
         """
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(step_seed(self.seed, draw.position))
+            # Not torch.manual_seed, which takes much longer to seed every device's generator too.
+            torch.default_generator.manual_seed(step_seed(self.seed, draw.position))
             try:
                 return self.dataset[draw.index]
             except WorkbenchError as error:

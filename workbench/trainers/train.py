@@ -8,16 +8,19 @@ from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import numpy.typing as npt
 import torch
 
 from workbench import config
 from workbench.datasets import open_dataset
-from workbench.datasets.base import SegmentationDataset, count_classes
+from workbench.datasets.base import SegmentationDataset
+from workbench.datasets.counts import classes_per_image, count_images, sum_counts
 from workbench.inference import build_from_config
 from workbench.losses import build_loss
 from workbench.runs import RunDirectory
 from workbench.trainers.hooks import Checkpoints, Evaluations, Hook, MetricsLog
-from workbench.trainers.sampling import Batch, StepSampler, training_batches
+from workbench.trainers.sampling import Batch, StepSampler, repeat_factors, training_batches
 from workbench.trainers.trainer import Trainer, make_accelerator
 from workbench.vocabulary import Vocabulary
 
@@ -45,13 +48,15 @@ def train(run_config: config.Run, path: Path | str, *, resume: bool = False) -> 
     dataset = open_training_set(run_config.data)
     torch.manual_seed(run_config.train.seed)  # of the initial weights
     model = build_from_config(run_config, len(dataset.vocabulary))
-    vocabulary = counted_vocabulary(dataset, RunDirectory(path) if resume else None)
+    vocabulary, factors = survey(
+        dataset, run_config.data.repeat_threshold, RunDirectory(path) if resume else None
+    )
     trainer = Trainer(run_config, model, loss, accelerator=accelerator)
     if resume:  # before the run is touched: a configuration that does not fit changes nothing
         _restore(trainer, RunDirectory(path), vocabulary)
     if not accelerator.is_main_process:
         accelerator.wait_for_everyone()  # until the main process has put the run in order
-        trainer.fit(_batches(trainer, dataset))
+        trainer.fit(_batches(trainer, dataset, factors))
         return RunDirectory.open(path)
     evaluate = _periodic_evaluation(trainer)
     run = RunDirectory.create(
@@ -65,7 +70,7 @@ def train(run_config: config.Run, path: Path | str, *, resume: bool = False) -> 
         run.write_status("running", step=trainer.step, steps=run_config.train.steps)
         accelerator.wait_for_everyone()
         try:
-            trainer.fit(_batches(trainer, dataset), _hooks(trainer, run, evaluate))
+            trainer.fit(_batches(trainer, dataset, factors), _hooks(trainer, run, evaluate))
         except BaseException as error:
             message = str(error) or type(error).__name__
             run.write_status(
@@ -80,7 +85,9 @@ def open_training_set(settings: config.Data) -> SegmentationDataset:
     """The training split with the augmentation of a configuration."""
     from workbench.datasets.transforms import train_transform
 
-    dataset = open_dataset(settings.dataset, settings.root, settings.train_split)
+    dataset = open_dataset(
+        settings.dataset, settings.root, settings.train_split, variant=settings.variant
+    )
     dataset.transform = train_transform(
         crop=settings.crop,
         scale=settings.scale,
@@ -91,13 +98,37 @@ def open_training_set(settings: config.Data) -> SegmentationDataset:
     return dataset
 
 
-def counted_vocabulary(dataset: SegmentationDataset, run: RunDirectory | None = None) -> Vocabulary:
-    """The classes with their training images and pixels, counted if nobody has before.
+def survey(
+    dataset: SegmentationDataset, repeat_threshold: float, run: RunDirectory | None = None
+) -> tuple[Vocabulary, npt.NDArray[np.float64] | None]:
+    """What has to be known about a training split, reading each mask once at most.
 
     Args:
         dataset: The training split.
-        run: A run that may have them already.
+        repeat_threshold: See ``config.Data``.
+        run: A run that may have the counts already.
+
+    Returns:
+        The classes with their training images and pixels, and how often to show each image
+        in an epoch (None: once).
+
+    Raises:
+        DataError: A mask is unreadable.
     """
+    vocabulary, present = _counted(dataset, run), None
+    if vocabulary is None:
+        images = list(count_images(dataset))
+        present = [image.classes for image in images]
+        vocabulary = dataset.vocabulary.with_counts(*sum_counts(images, len(dataset.vocabulary)))
+    if repeat_threshold == 0:
+        return vocabulary, None
+    if present is None:
+        present = classes_per_image(dataset)
+    return vocabulary, repeat_factors(present, len(vocabulary), repeat_threshold)
+
+
+def _counted(dataset: SegmentationDataset, run: RunDirectory | None) -> Vocabulary | None:
+    """The vocabulary with counts, if anyone has counted before."""
     vocabulary = dataset.vocabulary
     if run is not None and (run.path / "vocabulary.parquet").exists():
         known = run.vocabulary()
@@ -105,7 +136,8 @@ def counted_vocabulary(dataset: SegmentationDataset, run: RunDirectory | None = 
             return known
     if int(vocabulary.table["train_pixels"].sum()) > 0:
         return vocabulary
-    return vocabulary.with_counts(*count_classes(dataset))
+    counts = dataset.known_counts()
+    return None if counts is None else vocabulary.with_counts(*counts)
 
 
 def portable(run_config: config.Run) -> config.Run:
@@ -122,7 +154,9 @@ def _restore(trainer: Trainer, run: RunDirectory, vocabulary: Vocabulary) -> Non
         trainer.restore(run.load_checkpoint("last"))
 
 
-def _batches(trainer: Trainer, dataset: SegmentationDataset) -> Iterable[Batch]:
+def _batches(
+    trainer: Trainer, dataset: SegmentationDataset, factors: npt.NDArray[np.float64] | None
+) -> Iterable[Batch]:
     settings = trainer.config.train
     sampler = StepSampler(
         len(dataset),
@@ -132,6 +166,7 @@ def _batches(trainer: Trainer, dataset: SegmentationDataset) -> Iterable[Batch]:
         stop=settings.steps,
         rank=trainer.accelerator.process_index,
         world=trainer.accelerator.num_processes,
+        factors=factors,
     )
     return training_batches(
         dataset, sampler, seed=settings.seed, workers=trainer.config.data.workers
@@ -156,7 +191,7 @@ def _periodic_evaluation(trainer: Trainer) -> Callable[[], dict[str, Any]]:
     data = trainer.config.data
     if not trainer.config.train.evaluate_every:
         return dict
-    dataset = open_dataset(data.dataset, data.root, data.val_split)
+    dataset = open_dataset(data.dataset, data.root, data.val_split, variant=data.variant)
 
     def evaluate() -> dict[str, Any]:
         model = trainer.unwrapped.eval()

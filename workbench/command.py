@@ -1,0 +1,72 @@
+"""What the commands of the command line are made of."""
+
+from __future__ import annotations
+
+import argparse
+from collections.abc import Callable
+from typing import Any, NamedTuple, NoReturn, TypeAlias
+
+
+class Outcome(NamedTuple):
+    """What a command has to say, where plain values do not suffice.
+
+    Attributes:
+        values: For ``--json``.
+        text: For people; None prints the values line by line.
+        exit_code: Of the process; 1 where a check says no.
+    """
+
+    values: dict[str, Any]
+    text: str | None = None
+    exit_code: int = 0
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser whose errors are one line."""
+
+    def error(self, message: str) -> NoReturn:
+        """Exits with code 2."""
+        self.exit(2, f"error: {message}; see {self.prog} --help\n")
+
+
+Handler = Callable[[argparse.Namespace], dict[str, Any] | Outcome]
+Commands: TypeAlias = "argparse._SubParsersAction[Parser]"
+
+
+def command(
+    commands: Commands,
+    name: str,
+    handler: Handler,
+    text: str,
+    *,
+    takes_settings: bool = False,
+    json_flag: bool = True,
+) -> argparse.ArgumentParser:
+    """Adds a command.
+
+    Args:
+        commands: Where to.
+        name: As typed.
+        handler: Called with the parsed options.
+        text: What it does, in a line.
+        takes_settings: Whether dotted settings (``--train.steps 500``) follow.
+        json_flag: Whether ``--json`` prints its values.
+
+    Returns:
+        Its parser, for further arguments.
+    """
+    from workbench import config
+
+    parser = commands.add_parser(
+        name,
+        help=text,
+        description=text,
+        epilog=config.describe_settings() if takes_settings else None,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+        allow_abbrev=False,
+    )
+    parser.set_defaults(handler=handler, takes_settings=takes_settings)
+    if json_flag:
+        parser.add_argument("--json", action="store_true", help="print the result as JSON")
+    parser.add_argument("--debug", action="store_true", help="show tracebacks")
+    return parser
