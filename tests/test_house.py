@@ -19,7 +19,7 @@ REPOSITORY = Path(__file__).resolve().parents[1]
 BASE = {"constants", "errors", "progress"}
 PARTS = {"datasets", "models", "losses"}
 RESULTS = {"evaluation", "inference"}
-TABLES = {"distances", "neighbours"}
+TABLES = {"class_index", "distances", "kernels", "neighbours"}
 
 # Data flows datasets -> models -> losses -> trainers -> evaluation -> runs -> charts -> app.
 # What each part of the library may import. Writing files atomically is in runs, which is why
@@ -35,8 +35,10 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bench_commands": BASE | {"benchmarks", "command", "runs"},
     "data_commands": BASE | {"command", "datasets"},
     "vocabulary": BASE | {"colors", "runs"},
-    "distances": BASE,
-    "neighbours": BASE | {"distances"},
+    "kernels": BASE,
+    "distances": BASE | {"kernels"},
+    "neighbours": BASE | {"distances", "kernels"},
+    "class_index": BASE | {"distances", "kernels", "neighbours"},
     "datasets": BASE | {"colors", "runs", "vocabulary"},
     "models": BASE | TABLES | {"config"},
     "losses": BASE | TABLES | {"config"},
@@ -44,7 +46,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "evaluation": BASE | PARTS | TABLES | RESULTS | {"config", "runs", "vocabulary"},
     "inference": BASE | PARTS | TABLES | {"config", "runs", "vocabulary"},
     "trainers": BASE | PARTS | TABLES | RESULTS | {"config", "runs", "vocabulary"},
-    "benchmarks": BASE | PARTS | TABLES | RESULTS | {"config", "runs", "trainers", "vocabulary"},
+    "benchmarks": BASE
+    | PARTS
+    | TABLES
+    | RESULTS
+    | {"colors", "config", "runs", "trainers", "vocabulary"},
     "chart_style": BASE | {"colors"},
     "charts": BASE | {"chart_style", "colors"},
     "widgets": BASE | {"charts", "runs", "vocabulary"},
@@ -59,13 +65,16 @@ ONLY_FOR: dict[str, set[str]] = {
     "timm": {"models"},
     "accelerate": {"trainers"},
     "pycocotools": {"benchmarks", "datasets"},
-    "matplotlib": {"datasets"},
+    "matplotlib": {"benchmarks", "datasets"},
     "safetensors": {"runs"},
+    "faiss": {"class_index"},
+    "numba": {"kernels"},
+    "triton": {"kernels"},
 }
 
 HEAVY = (
     *("umap", "streamlit", "timm", "torchvision", "plotly", "accelerate", "pycocotools"),
-    "matplotlib",
+    *("matplotlib", "faiss"),
 )
 
 

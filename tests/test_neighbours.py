@@ -9,10 +9,10 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from workbench.distances import DISTANCES, ClassEmbeddings, get_distance
+from workbench.kernels.reference import tile_shape
 from workbench.neighbours import (
     nearest_classes,
     nearest_other_class,
-    tile_shape,
     top_k_products,
 )
 

@@ -17,7 +17,10 @@ def add_bench(commands: Commands) -> None:
     text = "measure what training and preparing cost, each number in a fresh process"
     parser = commands.add_parser("bench", help=text, description=text, allow_abbrev=False)
     actions = parser.add_subparsers(title="actions", required=True, metavar="WHAT")
-    _add_memory(actions)
+    _add_step(actions, "memory", "peak memory (and time) of a training step", steps=3)
+    _add_step(actions, "step", "time (and peak memory) of a training step", steps=5)
+    _add_loss(actions)
+    _add_predict(actions)
     _add_prepare(actions)
     _add_loading(actions)
 
@@ -70,36 +73,128 @@ def _outcome(
     )
 
 
-def _add_memory(actions: Commands) -> None:
-    text = "peak memory (and time) of a training step"
-    parser = _action(actions, "memory", _memory, text, takes_settings=True)
-    parser.add_argument("--classes", default="21,1284", help="class counts, comma separated")
-    parser.add_argument("--methods", default="dense,nearest,streaming")
-    parser.add_argument("--crop", type=int, default=256, help="side of the images in pixels")
+def _add_costs(parser: argparse.ArgumentParser, classes: str, methods: str) -> None:
+    """What all measurements against the number of classes take."""
+    parser.add_argument("--classes", default=classes, help="class counts, comma separated")
+    parser.add_argument("--methods", default=methods, help="comma separated")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="times all rows are measured, taking turns"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument(
+        "--plot", metavar="FILE", type=Path, help="draw memory and time against classes, as a PNG"
+    )
+
+
+def _costs(
+    rows: Sequence[Row], options: argparse.Namespace, name: str, shown: Sequence[str]
+) -> Outcome:
+    """As :func:`_outcome`, with the picture; a wrong row makes the command fail."""
+    from workbench.benchmarks.harness import WRONG
+
+    if options.plot is not None:
+        from workbench.benchmarks.plot import draw_costs
+        from workbench.runs import write_bytes
+
+        write_bytes(options.plot, draw_costs(rows))
+    wrong = any(row["note"].startswith(WRONG) for row in rows)
+    return _outcome(rows, options, name, shown)._replace(exit_code=int(wrong))
+
+
+def _add_step(actions: Commands, name: str, text: str, *, steps: int) -> None:
+    parser = _action(actions, name, _step, text, takes_settings=True)
+    parser.set_defaults(bench=name)
+    _add_costs(parser, "21,1284", "dense,nearest,streaming")
+    parser.add_argument("--crop", type=int, default=512, help="side of the images in pixels")
     parser.add_argument("--batch-size", type=int, default=2)
     parser.add_argument("--network", default="deeplabv3plus", help="deeplabv3plus or small")
-    parser.add_argument("--steps", type=int, default=3, help="steps timed, after one that is not")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.add_argument(
+        "--steps", type=int, default=steps, help="steps timed, after one that is not"
+    )
 
 
-def _memory(options: argparse.Namespace) -> Outcome:
-    from workbench.benchmarks import memory
+def _step(options: argparse.Namespace) -> Outcome:
+    from workbench.benchmarks import memory, step
 
-    run_config = memory.step_config(
+    run_config = step.step_config(
         network=options.network,
         crop=options.crop,
         batch_size=options.batch_size,
         overrides=options.overrides,
     )
+    # With --loss.pixels that is what is measured.
+    both = options.bench == "step" and "loss.pixels" not in options.overrides
     rows = memory.run_memory(
         memory.parse_counts(options.classes),
         options.methods.split(","),
         run_config=run_config,
+        pixels=memory.STEP_PIXELS if both else None,
         steps=options.steps,
+        rounds=options.rounds,
         device=options.device,
+        bench=options.bench,
     )
     shown = ("peak_bytes", "baseline_bytes", "seconds", "note")
-    return _outcome(rows, options, "{method} {classes}", shown)
+    return _costs(rows, options, "{method} {classes}, {pixels} pixels", shown)
+
+
+def _add_loss(actions: Commands) -> None:
+    text = "memory and time of the loss and its gradients alone, beside other implementations"
+    parser = _action(actions, "loss", _loss, text)
+    methods = "dense,torch,cut-cross-entropy,liger,reference,nearest,streaming"
+    _add_costs(parser, "21,150,1284,10000", methods)
+    parser.add_argument(
+        "--distances",
+        default="euclidean,cosine,linear",
+        help="what logits are; a method that does not know one is left out there",
+    )
+    parser.add_argument("--pixels", type=int, default=65_536, help="pixel embeddings")
+    parser.add_argument("--dim", type=int, default=12, help="their dimensions")
+    parser.add_argument("--k", type=int, default=7, help="neighbours, for nearest and reference")
+    parser.add_argument("--dtype", default="fp32", help="fp32 or bf16")
+
+
+def _loss(options: argparse.Namespace) -> Outcome:
+    from workbench.benchmarks import loss, memory
+
+    rows = loss.run_loss(
+        memory.parse_counts(options.classes),
+        options.methods.split(","),
+        options.distances.split(","),
+        pixels=options.pixels,
+        dim=options.dim,
+        k=options.k,
+        dtype=options.dtype,
+        rounds=options.rounds,
+        device=options.device,
+    )
+    shown = ("peak_bytes", "seconds", "loss_error", "grad_error", "note")
+    return _costs(rows, options, "{method} {classes}, {distance}", shown)
+
+
+def _add_predict(actions: Commands) -> None:
+    text = "memory and time of predicting an image, above the backbone"
+    parser = _action(actions, "predict", _predict, text)
+    _add_costs(parser, "21,150,1284,10000", "dense,embedding")
+    parser.add_argument("--size", type=int, default=512, help="side of the image in pixels")
+    parser.add_argument("--dim", type=int, default=12, help="dimensions of the embedding")
+    parser.add_argument("--distance", default="euclidean")
+
+
+def _predict(options: argparse.Namespace) -> Outcome:
+    from workbench.benchmarks import memory, predict
+
+    rows = predict.run_predict(
+        memory.parse_counts(options.classes),
+        options.methods.split(","),
+        size=options.size,
+        dim=options.dim,
+        distance=options.distance,
+        rounds=options.rounds,
+        device=options.device,
+    )
+    shown = ("peak_bytes", "seconds", "loss_error", "note")
+    return _costs(rows, options, "{method} {classes}", shown)
 
 
 def _add_prepare(actions: Commands) -> None:

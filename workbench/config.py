@@ -123,8 +123,17 @@ class Loss:
     Attributes:
         name: "nearest" (the paper's), "streaming" (exact) or "dense" (the baseline).
         k: Nearest classes taken as negatives (for "nearest").
+        search: How they are found: "exact", or for tables above about 50,000 classes "index"
+            (approximate, needs faiss; a resumed run builds it anew and may differ in a few
+            neighbours).
+        index_refresh: Batches between two builds of the index; in between the classes move on,
+            and their present embeddings rank the candidates.
         pixels: Labelled pixels drawn per step and process; 0 takes all.
         balance: How they are drawn: "inverse_sqrt" of the class's pixel count, or "none".
+        label_smoothing: Share of each target that goes to all classes alike (for "streaming",
+            "dense").
+        logit_adjustment: Strength tau of adding the log of each class's share of the training
+            pixels to its logit while training, so that rare classes are not outvoted; 0 is off.
         separation_weight: Weight of the penalty on class embeddings closer than the margin.
         separation_margin: Distance beyond which two class embeddings leave each other alone.
         budget_mb: Working memory of the loss in MiB.
@@ -132,8 +141,12 @@ class Loss:
 
     name: str = "nearest"
     k: int = 7
+    search: Literal["exact", "index"] = "exact"
+    index_refresh: int = 100
     pixels: int = 0
     balance: Literal["none", "inverse_sqrt"] = "inverse_sqrt"
+    label_smoothing: float = 0.0
+    logit_adjustment: float = 0.0
     separation_weight: float = 1.0
     separation_margin: float = 0.2
     budget_mb: float = 64.0
@@ -141,8 +154,17 @@ class Loss:
     def __post_init__(self) -> None:
         """Checks the values."""
         _require(self.k >= 1, "loss.k", self.k, "at least 1")
+        refresh = self.index_refresh
+        _require(refresh >= 1, "loss.index_refresh", refresh, "at least 1")
         _require(self.pixels >= 0, "loss.pixels", self.pixels, "at least 0 (0 takes all)")
-        for name in ("separation_weight", "separation_margin"):
+        smoothing = self.label_smoothing
+        _require(0 <= smoothing < 1, "loss.label_smoothing", smoothing, "from 0 to below 1")
+        if smoothing > 0 and self.name == "nearest":
+            raise ConfigError(
+                "loss.label_smoothing: the nearest classes alone cannot be smoothed over; "
+                "set it to 0 or choose --loss.name streaming"
+            )
+        for name in ("logit_adjustment", "separation_weight", "separation_margin"):
             value = getattr(self, name)
             _require(0 <= value < math.inf, f"loss.{name}", value, "at least 0")
         _require(0 < self.budget_mb < math.inf, "loss.budget_mb", self.budget_mb, "above 0")

@@ -10,7 +10,6 @@ Losses, search, inference and export share these objects; a kernel needs ``logit
 
 from __future__ import annotations
 
-from abc import ABC, abstractmethod
 from typing import ClassVar, NamedTuple
 
 import torch
@@ -18,9 +17,8 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.errors import ConfigError
-
-_SMALLEST_SQUARE = {torch.float64: 1e-14}  # below it a squared distance is rounding noise
-_SMALLEST_SQUARE_DEFAULT = 1e-6
+from workbench.kernels.reference import raw_logits, raw_slopes
+from workbench.kernels.terms import EUCLIDEAN, PRODUCT, SQUARED
 
 
 class ClassEmbeddings(NamedTuple):
@@ -37,97 +35,67 @@ class ClassEmbeddings(NamedTuple):
     temperature: Tensor
 
 
-class Distance(ABC):
+class Distance:
     """A logit as a function of the inner product.
 
     Attributes:
         name: The key in ``DISTANCES``.
         normalized: Whether both sides are brought to unit length first.
+        kind: The same for kernels.
     """
 
     name: ClassVar[str]
     normalized: ClassVar[bool] = True
+    kind: ClassVar[int]
 
     def embed(self, vectors: Tensor) -> Tensor:
         """Brings vectors (..., D) to the form the inner product is taken in (fp32 or fp64)."""
         vectors = vectors if vectors.dtype == torch.float64 else vectors.float()
         return functional.normalize(vectors, dim=-1) if self.normalized else vectors
 
-    @abstractmethod
     def logit(self, products: Tensor) -> Tensor:
         """Logit at temperature 1 for inner products of any shape; increases with them."""
+        return raw_logits(products, self.kind)
 
-    @abstractmethod
     def slope(self, products: Tensor) -> Tensor:
         """Derivative of :meth:`logit` by the inner product, same shape."""
+        return raw_slopes(products, self.kind)
 
     def distance(self, products: Tensor) -> Tensor:
         """Distance for reports and pictures: Euclidean for unit vectors, -logit otherwise."""
-        return _euclidean(products) if self.normalized else -products
-
-
-def _euclidean(products: Tensor) -> Tensor:
-    floor = _SMALLEST_SQUARE.get(products.dtype, _SMALLEST_SQUARE_DEFAULT)
-    return (2.0 - 2.0 * products).clamp_min(floor).sqrt()
+        return -raw_logits(products, EUCLIDEAN) if self.normalized else -products
 
 
 class Euclidean(Distance):
-    """The paper's logit ``-||x - e||`` of unit vectors (Jain et al. 2021, equation 3)."""
+    """The paper's logit ``-||x - e||`` of unit vectors (Jain et al. 2021, equation 3).
+
+    Its slope is ``1 / ||x - e||``; where the points coincide the direction is undefined: 0.
+    """
 
     name = "euclidean"
-
-    def logit(self, products: Tensor) -> Tensor:
-        """Negative Euclidean distance, in [-2, 0]."""
-        return -_euclidean(products)
-
-    def slope(self, products: Tensor) -> Tensor:
-        """``1 / ||x - e||``; where the points coincide the direction is undefined: 0."""
-        distance = _euclidean(products)
-        floor = _SMALLEST_SQUARE.get(products.dtype, _SMALLEST_SQUARE_DEFAULT)
-        return torch.where(2.0 - 2.0 * products > floor, distance.reciprocal(), 0.0)
+    kind = EUCLIDEAN
 
 
 class SquaredEuclidean(Distance):
     """``-||x - e||^2`` of unit vectors: the cosine at twice the temperature, plus a constant."""
 
     name = "squared_euclidean"
-
-    def logit(self, products: Tensor) -> Tensor:
-        """Negative squared distance, in [-4, 0]."""
-        return 2.0 * products - 2.0
-
-    def slope(self, products: Tensor) -> Tensor:
-        """Constant 2."""
-        return torch.full_like(products, 2.0)
+    kind = SQUARED
 
 
 class Cosine(Distance):
     """The cosine of the angle between pixel and class."""
 
     name = "cosine"
-
-    def logit(self, products: Tensor) -> Tensor:
-        """The product itself, in [-1, 1]."""
-        return products
-
-    def slope(self, products: Tensor) -> Tensor:
-        """Constant 1."""
-        return torch.ones_like(products)
+    kind = PRODUCT
 
 
 class Linear(Distance):
-    """An ordinary linear classifier with bias, its inputs not normalised."""
+    """An ordinary linear classifier with bias (the caller adds it), its inputs not normalised."""
 
     name = "linear"
     normalized = False
-
-    def logit(self, products: Tensor) -> Tensor:
-        """The product itself; the caller adds the bias."""
-        return products
-
-    def slope(self, products: Tensor) -> Tensor:
-        """Constant 1."""
-        return torch.ones_like(products)
+    kind = PRODUCT
 
 
 DISTANCES: dict[str, Distance] = {

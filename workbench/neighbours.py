@@ -11,30 +11,10 @@ import torch
 from torch import Tensor
 
 from workbench.distances import ClassEmbeddings, Distance
+from workbench.kernels import search
 
 DEFAULT_BUDGET = 64 * 2**20
 """Bytes of working memory for one tile of scores."""
-
-_WIDEST_TILE = 4096  # classes a tile spans at most before it gets taller
-
-
-def tile_shape(pixels: int, classes: int, budget: int, itemsize: int = 4) -> tuple[int, int]:
-    """Rows and columns of a score tile that fits the budget.
-
-    Args:
-        pixels: Number of rows N to go through.
-        classes: Number of columns C to go through.
-        budget: Bytes the tile may take.
-        itemsize: Bytes of one score.
-
-    Returns:
-        (rows, columns), each at least 1, ``rows * columns * itemsize <= budget`` as far as
-        one score fits at all.
-    """
-    cells = max(1, budget // itemsize)
-    columns = max(1, min(classes, _WIDEST_TILE, cells))
-    rows = max(1, min(pixels, cells // columns))
-    return rows, columns
 
 
 @torch.no_grad()
@@ -63,52 +43,11 @@ def top_k_products(
     Raises:
         ValueError: Fewer than k classes are left to choose from.
     """
-    count, classes = len(pixels), len(weight)
+    classes = len(weight)
     available = classes - (exclude is not None)
     if not 1 <= k <= available:
         raise ValueError(f"k must lie between 1 and {available} for {classes} classes, got {k}")
-    rows, columns = tile_shape(count, classes, budget, pixels.element_size())
-    indices = torch.empty((count, k), dtype=torch.int64, device=pixels.device)
-    scores = pixels.new_empty((count, k))
-    for top in range(0, count, rows):
-        block = slice(top, min(top + rows, count))
-        skip = None if exclude is None else exclude[block]
-        indices[block], scores[block] = _top_k_block(pixels[block], weight, k, bias, skip, columns)
-    return indices, scores
-
-
-def _top_k_block(
-    pixels: Tensor,
-    weight: Tensor,
-    k: int,
-    bias: Tensor | None,
-    exclude: Tensor | None,
-    columns: int,
-) -> tuple[Tensor, Tensor]:
-    """Top-k of one block of rows: a running best over chunks of classes."""
-    best_indices = best_scores = None
-    for left in range(0, len(weight), columns):
-        chunk = weight[left : left + columns]
-        tile = pixels @ chunk.T
-        if bias is not None:
-            tile += bias[left : left + columns]
-        if exclude is not None:
-            inside = (exclude >= left) & (exclude < left + len(chunk))
-            row = inside.nonzero().squeeze(1)
-            tile[row, exclude[row] - left] = -torch.inf
-        if k == 1:
-            score, index = tile.max(dim=1, keepdim=True)
-        else:
-            score, index = tile.topk(min(k, len(chunk)), dim=1)
-        index += left
-        if best_scores is None or best_indices is None:
-            best_scores, best_indices = score, index
-        else:
-            joined = torch.cat((best_scores, score), dim=1)
-            best_scores, order = joined.topk(min(k, joined.shape[1]), dim=1)
-            best_indices = torch.cat((best_indices, index), dim=1).gather(1, order)
-    assert best_indices is not None and best_scores is not None  # a table has >= 1 class
-    return best_indices, best_scores
+    return search(pixels, weight, k, offset=bias, exclude=exclude, budget=budget)
 
 
 @torch.no_grad()

@@ -11,6 +11,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.distances import DISTANCES, ClassEmbeddings, get_distance
+from workbench.kernels import reference
 from workbench.losses import (
     LossTerms,
     cross_entropy,
@@ -93,13 +94,13 @@ def test_the_budgets_here_reach_both_ways_of_streaming(
     make_problem: Any, monkeypatch: pytest.MonkeyPatch, budget: int, passes: int
 ) -> None:
     widths = []
-    original = cross_entropy._streaming_block
+    original = reference._stream_block
 
     def spy(*arguments: Any) -> None:
         widths.append(arguments[4])
         original(*arguments)
 
-    monkeypatch.setattr(cross_entropy, "_streaming_block", spy)
+    monkeypatch.setattr(reference, "_stream_block", spy)
     streaming(make_problem("cosine"), "cosine", budget)
     assert set(width >= 7 for width in widths) == {passes == 1}
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
@@ -129,3 +131,23 @@ def test_batches_of_one_add_up_to_a_batch_of_two(
         torch.autograd.grad(mean, leaves), torch.autograd.grad(whole.mean(), leaves), strict=True
     ):
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["streaming", "nearest", "dense"])
+@pytest.mark.parametrize("distance", ["euclidean", "linear"])
+def test_logit_adjustment_adds_the_log_prior(
+    name: str, distance: str, logits_oracle: Any, make_problem: Any
+) -> None:
+    problem = make_problem(distance, dtype=torch.float32, pixels=36, classes=300)
+    counts = torch.arange(300) ** 2  # one class was never seen
+    loss = build_loss(Loss(name=name, k=299, pixels=0, logit_adjustment=0.7), distance)
+    loss.use_prior(counts)
+    logits = logits_oracle(problem, distance)
+    prior = (counts.clamp_min(1).double() / counts.clamp_min(1).sum()).log()
+    right = functional.cross_entropy(
+        logits.double() + 0.7 * prior, problem.targets, reduction="sum"
+    ).float()
+    mask = problem.targets.reshape(1, 6, 6)
+    rows = (problem.pixels if name != "dense" else logits.detach()).T.reshape(1, -1, 6, 6)
+    terms = loss(rows, None if name == "dense" else problem.classes, mask)
+    torch.testing.assert_close(terms.sum, right, rtol=1e-4, atol=1e-4)

@@ -9,16 +9,18 @@ from __future__ import annotations
 
 import json
 import os
+import statistics
 import subprocess
 import sys
 import tempfile
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from importlib import import_module
 from pathlib import Path
 from typing import Any
 
-from workbench.benchmarks.machine import limit_memory
+from workbench.benchmarks.machine import available_ram, describe_machine, limit_memory
 from workbench.errors import ConfigError, WorkbenchError
+from workbench.progress import progress
 from workbench.runs import to_json, write_json
 
 Spec = Mapping[str, Any]
@@ -26,10 +28,29 @@ Row = dict[str, Any]
 
 MEASUREMENTS: dict[str, str] = {
     "loading": "workbench.benchmarks.loading:measure_loading",
-    "memory": "workbench.benchmarks.memory:measure_step",
+    "loss": "workbench.benchmarks.loss:measure_loss",
+    "memory": "workbench.benchmarks.step:measure_step",
+    "predict": "workbench.benchmarks.predict:measure_predict",
     "prepare-load": "workbench.benchmarks.prepare:measure_load",
     "prepare-reference": "workbench.benchmarks.prepare:measure_reference",
+    "step": "workbench.benchmarks.step:measure_step",
 }
+
+DEVICES = ("auto", "cpu", "cuda")
+
+FIGURES = (
+    "peak_bytes",
+    "start_bytes",
+    "seconds",
+    "cpu_seconds",
+    "loss",
+    "loss_error",
+    "grad_error",
+)
+"""Columns that are None where a row has a note instead of a measurement."""
+
+WRONG = "wrong: "
+"""How the note of a row begins whose result is not what float64 says."""
 
 _KILLED = -9
 _NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "bad_alloc", "out of memory")
@@ -37,6 +58,102 @@ _NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "bad_alloc", "o
 
 class OutOfMemory(Exception):
     """The measurement needs more memory than there is."""
+
+
+class Unavailable(Exception):
+    """What is to be measured cannot run here; the message says why."""
+
+
+def resolve_device(device: str) -> str:
+    """Turns "auto" into "cuda" where there is one, else into "cpu".
+
+    Raises:
+        ConfigError: An unknown device, or one that is not there.
+    """
+    import torch
+
+    if device not in DEVICES:
+        raise ConfigError(f"--device: choose one of {', '.join(DEVICES)}, got {device!r}")
+    there = torch.cuda.is_available()
+    if device == "cuda" and not there:
+        raise ConfigError("--device: torch finds no CUDA device here; choose cpu")
+    return device if device != "auto" else "cuda" if there else "cpu"
+
+
+def measure_rows(
+    specs: Sequence[Spec],
+    describe: Callable[[Spec], Row],
+    *,
+    needs: Callable[[Spec], int],
+    rounds: int = 1,
+    available: int | None = None,
+) -> list[Row]:
+    """Measures every spec in a fresh process, round after round.
+
+    Rounds take turns: what slows the machine down for a while slows down all rows, not one.
+
+    Args:
+        specs: One a row, all with the same "bench" and "device".
+        describe: The part of a row that needs no measuring.
+        needs: Bytes a spec takes at the very least; with less it is not tried.
+        rounds: How often each is measured.
+        available: Bytes a process on the CPU may take; None measures what is free.
+
+    Returns:
+        One row a spec: medians over the rounds of times, the largest of memory and errors,
+        "note" (empty; or why there are no :data:`FIGURES`; or what is wrong with them),
+        "rounds" and "machine".
+
+    Raises:
+        ConfigError: Fewer than one round.
+    """
+    if rounds < 1:
+        raise ConfigError(f"--rounds: at least 1, got {rounds}")
+    limit = None
+    if specs[0]["device"] == "cpu":
+        limit = available_ram() if available is None else available
+    machine = describe_machine()  # before the first measurement: afterwards the load is our own
+    found: list[list[Row]] = [[] for _ in specs]
+    places = [*range(len(specs))] * rounds
+    bar = progress(places, description=f"bench {specs[0]['bench']}", unit="row")
+    for place in bar:
+        if found[place] and found[place][0]["peak_bytes"] is None:
+            continue
+        spec = specs[place]
+        shown = {"method": spec["method"], "classes": str(spec["classes"])}
+        bar.set_postfix(shown, refresh=sys.stderr.isatty())
+        found[place].append(_measure(spec, describe, needs(spec), limit))
+    return [{**merge_rounds(rows), "machine": machine} for rows in found]
+
+
+def _measure(spec: Spec, describe: Callable[[Spec], Row], needed: int, limit: int | None) -> Row:
+    """The row of a measurement, or one that says why there is none."""
+    try:
+        if limit is not None and needed > limit:
+            raise OutOfMemory(
+                f"not tried: the tensor of all logits takes {needed / 2**30:.1f} GiB, "
+                f"{limit / 2**30:.1f} GiB are free"
+            )
+        return {"note": "", **run_isolated(spec, limit=limit)}
+    except OutOfMemory as reason:
+        note = f"out of memory: {reason}"
+    except Unavailable as reason:
+        note = f"not run: {reason}"
+    return {**describe(spec), **dict.fromkeys(FIGURES), "note": note}
+
+
+def merge_rounds(rows: Sequence[Row]) -> Row:
+    """One row from those of several rounds."""
+    merged: Row = {**rows[0], "rounds": len(rows)}
+    for columns, choose in (
+        (("seconds", "cpu_seconds"), statistics.median),
+        (("peak_bytes", "loss_error", "grad_error", "note"), max),
+    ):
+        for column in columns:
+            values = [row[column] for row in rows if row.get(column) is not None]
+            if values:
+                merged[column] = choose(values)
+    return merged
 
 
 def get_measurement(name: str) -> Callable[[Spec], Row]:
@@ -62,10 +179,11 @@ def run_isolated(spec: Spec, *, limit: int | None = None) -> Row:
             leaves it to the system (as on a GPU, whose memory is not the process's).
 
     Returns:
-        The row, without "note".
+        The row; a "note" only where something is wrong with it.
 
     Raises:
         OutOfMemory: The process could not get the memory it needs, or was killed.
+        Unavailable: What is to be measured cannot run here.
         WorkbenchError: What the measurement objects to in its spec.
         RuntimeError: It failed otherwise, with the end of what it said.
     """
@@ -94,6 +212,8 @@ def _read_answer(text: str, code: int, said: str) -> Row:
         return row
     if "out_of_memory" in answer:
         raise OutOfMemory(str(answer["out_of_memory"]))
+    if "unavailable" in answer:
+        raise Unavailable(str(answer["unavailable"]))
     if code == _KILLED:
         raise OutOfMemory("the process was killed")
     if "error" in answer:
@@ -115,6 +235,8 @@ def answer_request(request: Mapping[str, Any], path: Path) -> None:
     spec = request["spec"]
     try:
         write_json(path, {"row": get_measurement(spec["bench"])(spec)}, sync=False)
+    except Unavailable as missing:
+        write_json(path, {"unavailable": str(missing)}, sync=False)
     except WorkbenchError as error:
         write_json(path, {"error": str(error)}, sync=False)
     except Exception as error:

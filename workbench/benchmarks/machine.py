@@ -11,6 +11,7 @@ import os
 import re
 import resource
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -70,6 +71,40 @@ def available_ram() -> int:
     return free
 
 
+def current_rss() -> int:
+    """Resident memory of this process now, in bytes; its peak on systems without /proc."""
+    return _status_bytes("VmRSS") or _max_rss()
+
+
+def reset_peak_rss() -> None:
+    """Lets :func:`peak_rss` start again from what is resident now, where the system can."""
+    try:
+        Path("/proc/self/clear_refs").write_text("5", encoding="utf-8")
+    except OSError:
+        return
+
+
+def busy_cores(seconds: float) -> float:
+    """Cores at work on anything during the next seconds, in which the caller sleeps.
+
+    Not the load average: a minute after a measurement that would still show it.
+    """
+    before = _core_seconds()
+    time.sleep(seconds)
+    after = _core_seconds()
+    return os.getloadavg()[0] if after is None or before is None else (after - before) / seconds
+
+
+def _core_seconds() -> float | None:
+    """Time all cores have worked since the start of the system; None where it does not say."""
+    line = re.match(r"cpu +([\d ]+)", _read(Path("/proc/stat")))
+    if line is None:
+        return None
+    user, nice, system, _idle, _waiting, *interrupts = (int(ticks) for ticks in line[1].split())
+    # Interrupts, soft ones and those another guest takes; guests of ours are in user already.
+    return (user + nice + system + sum(interrupts[:3])) / os.sysconf("SC_CLK_TCK")
+
+
 def limit_memory(further: int) -> None:
     """Lets this process take so many bytes more; beyond that, allocations fail.
 
@@ -95,13 +130,13 @@ def describe_machine() -> dict[str, Any]:
     """Processor, cores, memory, GPUs and versions, and how busy the machine is right now.
 
     Returns:
-        The fields of an environment file, "cpu" (model name), "ram_bytes" and "load" (the
-        mean number of running processes in the last minute, others' work included).
+        The fields of an environment file, "cpu" (model name), "ram_bytes" and "load" (how
+        many cores are at work on other things, over half a second from now).
     """
     cpu = re.search(r"^model name\s*:\s*(.+)$", _read(Path("/proc/cpuinfo")), flags=re.MULTILINE)
     return {
         **describe_environment(),
         "cpu": cpu[1].strip() if cpu else "unknown",
         "ram_bytes": total_ram(),
-        "load": round(os.getloadavg()[0], 2),
+        "load": round(busy_cores(0.5), 2),
     }

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
@@ -9,10 +10,13 @@ import torch
 from torch import Tensor, nn
 
 from workbench import config
+from workbench.class_index import ClassIndex, load_faiss
 from workbench.distances import ClassEmbeddings, get_distance
 from workbench.errors import ConfigError
+from workbench.kernels import PRODUCT
 from workbench.losses.cross_entropy import (
     LossTerms,
+    Search,
     dense_cross_entropy,
     nearest_cross_entropy,
     streaming_cross_entropy,
@@ -40,6 +44,29 @@ class SegmentationLoss(nn.Module, ABC):
         self.settings = settings
         self.distance = get_distance(distance)
         self.budget = int(settings.budget_mb * 2**20)
+        self.adjustment: Tensor | None = None
+
+    def use_prior(self, pixels: Tensor) -> None:
+        """Adds ``logit_adjustment * log(share of the training pixels)`` to every logit.
+
+        Menon et al., ICLR 2021, equation 10: the loss is told how frequent a class is, so that
+        the embeddings need not say it and prediction, which has no such term, favours none.
+
+        Args:
+            pixels: Training pixels of each class (C,); classes without any count as one pixel.
+        """
+        if self.settings.logit_adjustment > 0:
+            counts = pixels.double().clamp_min(1)
+            prior = (counts / counts.sum()).log()
+            self.adjustment = (self.settings.logit_adjustment * prior).float()
+
+    def adjusted(self, classes: ClassEmbeddings | None) -> ClassEmbeddings:
+        """The class table with the adjustment in its bias."""
+        table = _table(classes)
+        if self.adjustment is None:
+            return table
+        extra = self.adjustment.to(table.weight)
+        return table._replace(bias=extra if table.bias is None else table.bias + extra)
 
     @abstractmethod
     def forward(
@@ -61,7 +88,9 @@ class SegmentationLoss(nn.Module, ABC):
     def select(
         self, pixels: Tensor, mask: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """The pixels the settings ask for: (n, D) and (n,)."""
+        """A sample of pixels, (n, D) and (n,); the whole map and mask if none is asked for."""
+        if self.settings.pixels == 0:
+            return pixels, mask
         return select_pixels(
             pixels,
             mask,
@@ -84,12 +113,39 @@ class Streaming(SegmentationLoss):
         """See :func:`~workbench.losses.cross_entropy.streaming_cross_entropy`."""
         selected, targets = self.select(pixels, mask, generator)
         return streaming_cross_entropy(
-            selected, _table(classes), targets, self.distance, budget=self.budget
+            selected,
+            self.adjusted(classes),
+            targets,
+            self.distance,
+            label_smoothing=self.settings.label_smoothing,
+            budget=self.budget,
         )
 
 
 class Nearest(SegmentationLoss):
-    """The paper's approximation over the k nearest classes."""
+    """The paper's approximation over the k nearest classes.
+
+    Attributes:
+        index: What finds them with ``loss.search`` "index", None before the first labelled pixel.
+        recall: Share of the exact k nearest it found when it was built last.
+    """
+
+    def __init__(self, settings: config.Loss, distance: str) -> None:
+        """Keeps the settings.
+
+        Args:
+            settings: The loss section of a configuration.
+            distance: A key of ``workbench.distances.DISTANCES``.
+
+        Raises:
+            ConfigError: An index is asked for and faiss is not installed.
+        """
+        super().__init__(settings, distance)
+        if settings.search == "index":
+            load_faiss()
+        self.index: ClassIndex | None = None
+        self.recall = math.nan
+        self._batches = 0  # since the index was built
 
     def forward(
         self,
@@ -100,14 +156,38 @@ class Nearest(SegmentationLoss):
     ) -> LossTerms:
         """See :func:`~workbench.losses.cross_entropy.nearest_cross_entropy`."""
         selected, targets = self.select(pixels, mask, generator)
+        table = self.adjusted(classes)
         return nearest_cross_entropy(
             selected,
-            _table(classes),
+            table,
             targets,
             self.distance,
             k=self.settings.k,
+            search=None if self.settings.search == "exact" else self._index_search(table),
             budget=self.budget,
         )
+
+    def _index_search(self, table: ClassEmbeddings) -> Search:
+        """The search of one batch; builds the index where it is due, tuned to these pixels."""
+        weight = self.distance.embed(table.weight.detach())
+        offset = None
+        if table.bias is not None and self.distance.kind == PRODUCT:
+            offset = (table.bias / table.temperature).detach()
+        k = min(self.settings.k, len(weight) - 1)
+        if self.index is not None and self._batches < self.settings.index_refresh:
+            self._batches += 1
+            self.index.update(weight, offset)
+        else:
+            self.index = None
+
+        def search(pixels: Tensor, exclude: Tensor) -> Tensor:
+            if self.index is None:
+                self.index = ClassIndex(weight, offset)
+                self.recall = self.index.tune(pixels, k)
+                self._batches = 1
+            return self.index.search(pixels, k, exclude, budget=self.budget)
+
+        return search
 
 
 class Dense(SegmentationLoss):
@@ -124,8 +204,14 @@ class Dense(SegmentationLoss):
     ) -> LossTerms:
         """See the base class; makes the (B, C, H, W) tensor unless pixels are sampled."""
         if self.settings.pixels > 0:
-            return dense_cross_entropy(*self.select(pixels, mask, generator))
-        return dense_cross_entropy(upsample(pixels, (mask.shape[-2], mask.shape[-1])), mask)
+            logits, targets = self.select(pixels, mask, generator)
+        else:
+            logits, targets = upsample(pixels, (mask.shape[-2], mask.shape[-1])), mask
+        if self.adjustment is not None:
+            shape = (1, -1, *(1,) * (logits.ndim - 2))
+            logits = logits + self.adjustment.to(logits).reshape(shape)
+        smoothing = self.settings.label_smoothing
+        return dense_cross_entropy(logits, targets, label_smoothing=smoothing)
 
 
 def _table(classes: ClassEmbeddings | None) -> ClassEmbeddings:

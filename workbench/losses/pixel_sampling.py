@@ -68,8 +68,8 @@ def interpolate_at(features: Tensor, positions: Tensor, size: tuple[int, int]) -
     batch, channels, height, width = features.shape
     image = positions // (size[0] * size[1])
     within = positions % (size[0] * size[1])
-    y0, y1, fy = _axis(within // size[1], size[0], height, features.dtype)
-    x0, x1, fx = _axis(within % size[1], size[1], width, features.dtype)
+    y0, y1, fy = axis_weights(within // size[1], size[0], height, features.dtype)
+    x0, x1, fx = axis_weights(within % size[1], size[1], width, features.dtype)
     rows = features.permute(0, 2, 3, 1).reshape(batch * height * width, channels)
     base = image * (height * width)
     result = torch.zeros((), dtype=features.dtype, device=features.device)
@@ -80,7 +80,7 @@ def interpolate_at(features: Tensor, positions: Tensor, size: tuple[int, int]) -
     return result
 
 
-def _axis(
+def axis_weights(
     position: Tensor, full: int, low: int, dtype: torch.dtype
 ) -> tuple[Tensor, Tensor, Tensor]:
     """The two source cells of a pixel along one axis, and the weight of the second.

@@ -51,6 +51,7 @@ def train(run_config: config.Run, path: Path | str, *, resume: bool = False) -> 
     vocabulary, factors = survey(
         dataset, run_config.data.repeat_threshold, RunDirectory(path) if resume else None
     )
+    loss.use_prior(torch.from_numpy(vocabulary.table["train_pixels"].to_numpy().copy()))
     trainer = Trainer(run_config, model, loss, accelerator=accelerator)
     if resume:  # before the run is touched: a configuration that does not fit changes nothing
         _restore(trainer, RunDirectory(path), vocabulary)

@@ -1,0 +1,99 @@
+"""Pixels a block at a time: rows of a list, or strips of a map upsampled on the fly.
+
+A loss makes its gradients while it goes through the blocks, so that neither a full-resolution
+map of embeddings nor a copy of all labelled pixels is ever there.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import NamedTuple
+
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from workbench.losses.pixel_sampling import axis_weights
+
+
+class Block(NamedTuple):
+    """Labelled pixels, as the end of a small graph of their own.
+
+    Attributes:
+        source: Leaf that the vectors come from: rows of the list or of the map.
+        vectors: (n, D), fp32 or fp64.
+        targets: (n,) int64.
+        gradient: Where the gradient by ``source`` is to be added.
+    """
+
+    source: Tensor
+    vectors: Tensor
+    targets: Tensor
+    gradient: Tensor
+
+
+def blocks(
+    pixels: Tensor, targets: Tensor, gradient: Tensor, *, ignore_index: int, budget: int
+) -> Iterator[Block]:
+    """Goes through the labelled pixels.
+
+    Args:
+        pixels: (N, D), or a map (B, D, h, w) to be upsampled bilinearly.
+        targets: (N,) int64, or (B, H, W) for a map.
+        gradient: Of the shape of ``pixels``, in the precision to compute in (fp32, fp64).
+        ignore_index: Target of pixels that are left out.
+        budget: Bytes for the copies a block needs.
+    """
+    wide = 8 if gradient.dtype == torch.float64 else 4
+    if pixels.ndim == 2:
+        # The vectors, unit vectors, what normalising keeps, and the gradients by both.
+        rows = max(1, budget // (6 * wide * pixels.shape[1] + 64))
+        return _rows(pixels, targets, gradient, ignore_index, rows)
+    # Besides, the strip before its labelled pixels are picked, and its gradient.
+    rows = max(1, budget // (targets.shape[2] * (9 * wide * pixels.shape[1] + 64)))
+    return _strips(pixels, targets, gradient, ignore_index, rows)
+
+
+def _pick(vectors: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+    """The labelled ones; no copy where all are."""
+    kept = (targets != ignore_index).nonzero().squeeze(1)
+    if len(kept) == len(targets):
+        return vectors, targets
+    return vectors.index_select(0, kept), targets[kept]
+
+
+def _rows(
+    pixels: Tensor, targets: Tensor, gradient: Tensor, ignore_index: int, rows: int
+) -> Iterator[Block]:
+    for top in range(0, len(pixels), rows):
+        block = slice(top, top + rows)
+        source = pixels[block].detach().requires_grad_()
+        with torch.enable_grad():
+            part = _pick(source.to(gradient.dtype), targets[block], ignore_index)
+        yield Block(source, *part, gradient[block])
+
+
+def _strips(
+    features: Tensor, mask: Tensor, gradient: Tensor, ignore_index: int, rows: int
+) -> Iterator[Block]:
+    height, width = mask.shape[1:]
+    lines = torch.arange(height, device=mask.device)
+    first, second, share = axis_weights(lines, height, features.shape[2], gradient.dtype)
+    for image in range(len(features)):
+        for top in range(0, height, rows):
+            strip = slice(top, min(top + rows, height))
+            above, below = int(first[strip][0]), int(second[strip][-1]) + 1
+            source = features[image, :, above:below].detach().requires_grad_()
+            with torch.enable_grad():
+                low = source.to(gradient.dtype)
+                tall = torch.lerp(
+                    low.index_select(1, first[strip] - above),
+                    low.index_select(1, second[strip] - above),
+                    share[strip][:, None],
+                )
+                # Rows are right already: only columns are interpolated.
+                size = (tall.shape[1], width)
+                full = functional.interpolate(tall[None], size, mode="bilinear")[0]
+                vectors = full.flatten(1).T
+                part = _pick(vectors, mask[image, strip].flatten(), ignore_index)
+            yield Block(source, *part, gradient[image, :, above:below])
