@@ -13,7 +13,7 @@ ARGS   ?=
 APP_INSTALLED  := $(VENV)/.installed-app
 TEST_INSTALLED := $(VENV)/.installed-test
 
-.PHONY: help app notebooks test test-fast test-slow lint format browser demo real-photos screenshots performance clean
+.PHONY: help app notebooks test test-fast test-slow lint format browser demo real-photos screenshots benchmarks performance clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -76,6 +76,19 @@ real-photos: $(TEST_INSTALLED) ## train on the real ADE20K and VOC samples in RE
 
 screenshots: $(TEST_INSTALLED) ## photograph every page of the app into docs/images
 	$(BIN)/python -m pytest -m browser --screenshots docs/images $(ARGS)
+
+BENCH = $(BIN)/workbench bench
+
+# Others' packages are measured where they are there: pip install -e '.[bench,index]' brings them.
+benchmarks: $(APP_INSTALLED) ## measure again what docs/performance.md says about classes, and make it
+	$(BENCH) step --steps 2 --json benchmarks/step.json
+	$(BENCH) memory --classes 21,1284,10000,100000,1000000 --steps 1 \
+	  --loss.pixels 4096 --loss.separation_weight 0 --json benchmarks/memory.json
+	$(BENCH) loss --classes 21,1284,10000 --json benchmarks/loss.json
+	$(BENCH) loss --pixels 4096 --classes 1284,100000,1000000 --distances euclidean,linear \
+	  --methods dense,torch,nearest-index,streaming --json benchmarks/loss_million.json
+	$(BENCH) predict --json benchmarks/predict.json
+	$(MAKE) performance
 
 performance: $(APP_INSTALLED) ## make docs/performance.md from the measurements in benchmarks/
 	$(BIN)/python -m workbench.benchmarks.report benchmarks docs/performance.md

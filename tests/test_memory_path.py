@@ -134,7 +134,7 @@ def test_training_makes_the_same_largest_tensor_for_any_classes(loss: str, dista
 
 @pytest.mark.parametrize("loss", ["streaming", "nearest"])
 def test_training_on_all_pixels_too(loss: str) -> None:
-    few, many = (training(classes, loss, pixels=0, side=32) for classes in (FEW, 3_000))
+    few, many = (training(classes, loss, pixels=0, side=32) for classes in (FEW, MANY))
     assert few == many
     assert few.bytes < 2 * DIM * 32 * 32 * 4  # the embeddings at full resolution are never made
 

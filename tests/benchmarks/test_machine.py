@@ -33,6 +33,37 @@ def test_the_peak_grows_by_what_is_touched_and_never_falls() -> None:
     assert after > during - MIB  # the kernel counts per core and adds up now and then
 
 
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it cannot start again")
+def test_the_peak_starts_again_from_what_is_there() -> None:
+    said = child(
+        "from workbench.benchmarks.machine import current_rss, peak_rss, reset_peak_rss\n"
+        "block = bytearray(b'x') * (200 << 20)\n"
+        "del block\n"
+        "before = peak_rss()\n"
+        "reset_peak_rss()\n"
+        "print(before, peak_rss(), current_rss())"
+    )
+    before, after, now = (int(peak) for peak in said.split())
+    assert before - after > 150 * MIB
+    assert abs(after - now) < 8 * MIB
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is the load average")
+def test_busy_cores_are_those_at_work_now() -> None:
+    """Not a minute ago: a benchmark's own work must not look like somebody else's."""
+    idle = machine.busy_cores(0.3)
+    spinning = subprocess.Popen([sys.executable, "-c", "while True: pass"])
+    try:
+        busy = machine.busy_cores(1.0)
+    finally:
+        spinning.kill()
+        spinning.wait()
+    cores = machine.describe_machine()["cpu_count"]
+    assert 0 <= idle <= cores + 0.5
+    # Where all cores are at work already, one more process changes nothing.
+    assert busy > 0.5 and busy <= cores + 0.5
+
+
 @pytest.mark.skipif(sys.platform != "linux", reason="elsewhere it is what getrusage says")
 def test_the_peak_of_a_child_is_not_its_parents() -> None:
     """getrusage's figure survives exec: a child of a large process never looks small."""

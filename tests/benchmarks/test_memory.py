@@ -9,9 +9,10 @@ import pytest
 import torch
 
 from workbench import config
-from workbench.benchmarks import harness, memory
+from workbench.benchmarks import harness, memory, step
 from workbench.benchmarks.harness import OutOfMemory, is_out_of_memory, run_isolated
 from workbench.errors import ConfigError, WorkbenchError
+from workbench.losses import LossTerms, SegmentationLoss
 from workbench.trainers.trainer import Trainer
 
 MIB = 2**20
@@ -61,9 +62,16 @@ def test_rows_say_what_was_measured(rows: list[dict[str, Any]]) -> None:
         assert 0 < row["start_bytes"] < row["peak_bytes"]
         assert 0 < row["seconds"] < 60
         assert row["loss"] > 0
+        assert row["loss_error"] < 1e-5 and row["grad_error"] < 1e-4
+        assert row["table_bytes"] == (0 if row["method"] == "dense" else table(row["classes"]))
         assert row["note"] == ""
         assert row["machine"]["torch"] == torch.__version__
         assert row["machine"]["ram_bytes"] > row["peak_bytes"]
+
+
+def table(classes: int) -> int:
+    """Weights and momentum."""
+    return 2 * 4 * 12 * classes
 
 
 def test_every_row_comes_from_a_process_of_its_own(rows: list[dict[str, Any]]) -> None:
@@ -104,7 +112,7 @@ def test_what_is_too_large_is_not_tried() -> None:
 def test_a_process_that_runs_out_of_memory_becomes_a_row() -> None:
     """The logits alone would fit, the step does not."""
     (row,) = measure(20_000, available=1400 * MIB)
-    assert memory.dense_bytes(spec_of(20_000)) < 1400 * MIB
+    assert step.dense_bytes(spec_of(20_000)) < 1400 * MIB
     assert row["peak_bytes"] is None
     assert row["note"].startswith("out of memory: ")
     assert "not tried" not in row["note"]
@@ -116,21 +124,24 @@ def measure(classes: int, *, available: int) -> list[dict[str, Any]]:
     )
 
 
-def spec_of(classes: int) -> dict[str, Any]:
-    return dict(memory._spec(tiny(), "dense", classes, steps=1, device="cpu"))
+def spec_of(classes: int, method: str = "dense") -> dict[str, Any]:
+    return spec_from(tiny(), classes, method)
+
+
+def spec_from(settings: config.Run, classes: int, method: str = "dense") -> dict[str, Any]:
+    spec = step.make_spec(settings, method, classes, bench="memory", steps=1, device="cpu")
+    return dict(spec)
 
 
 def tiny() -> config.Run:
-    return memory.step_config(
-        network="small", crop=64, batch_size=4, overrides={"model.width": "16"}
-    )
+    return step.step_config(network="small", crop=64, batch_size=4, overrides={"model.width": "16"})
 
 
 def test_the_step_without_a_head_trains_every_weight() -> None:
     settings = tiny()
-    trainer: Trainer = memory._trainer(settings, memory.NO_HEAD, 0)
+    trainer: Trainer = step.make_trainer(settings, step.NO_HEAD, 0)
     before = {name: value.clone() for name, value in trainer.model.named_parameters()}
-    trainer.train_step(memory.random_batch(settings, 0))
+    trainer.train_step(step.random_batch(settings, 0))
     after = dict(trainer.model.named_parameters())
     assert before.keys() == after.keys() and "network.project.weight" in after
     assert "table.weight" not in after
@@ -139,19 +150,77 @@ def test_the_step_without_a_head_trains_every_weight() -> None:
     assert {"network.project.weight", "network.stem.1.weight"} <= set(moved)
 
 
+@pytest.mark.parametrize("method", ["dense", "nearest", "streaming"])
+def test_the_loss_of_a_step_is_checked(method: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = config.from_dict(spec_of(40, method)["config"])
+    trainer = step.make_trainer(settings, method, 40)
+    batch = step.random_batch(settings, 40)
+    errors = step.check_loss(trainer, batch)
+    assert errors.loss < 1e-5 and errors.gradient < 1e-4
+
+    original = type(trainer.loss).forward
+
+    def wrong(self: SegmentationLoss, *arguments: Any) -> LossTerms:
+        terms = original(self, *arguments)
+        return terms._replace(sum=1.01 * terms.sum)
+
+    monkeypatch.setattr(type(trainer.loss), "forward", wrong)
+    errors = step.check_loss(trainer, batch)
+    assert errors.loss == pytest.approx(0.01, rel=1e-3)
+    assert errors.gradient == pytest.approx(0.01, rel=1e-2)
+
+
+def test_step_measures_all_pixels_and_sampled_ones(
+    cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked: list[Any] = []
+    monkeypatch.setattr(memory, "measure_rows", lambda specs, *_, **__: fake_rows(specs, asked))
+    cli("bench", "step", "--classes", "21", "--methods", "streaming")
+    cli("bench", "step", "--classes", "21", "--methods", "streaming", "--loss.pixels", 50)
+    cli("bench", "memory", "--classes", "21", "--methods", "streaming")
+    everything = 2 * 512 * 512
+    assert asked == [[everything, 16384], [50], [everything]]
+
+
+def fake_rows(specs: Any, asked: list[Any]) -> list[dict[str, Any]]:
+    rows = [step.describe(spec) for spec in specs]
+    asked.append([row["pixels"] for row in rows[1:]])
+    assert rows[0]["method"] == step.NO_HEAD
+    return [row | dict.fromkeys(harness.FIGURES) | {"note": ""} for row in rows]
+
+
+def test_rounds_become_one_row() -> None:
+    rows = [
+        {"classes": 5, "seconds": 3.0, "peak_bytes": 70, "grad_error": 1e-6, "note": ""},
+        {"classes": 5, "seconds": 1.0, "peak_bytes": 90, "grad_error": 1e-3, "note": "wrong: x"},
+        {"classes": 5, "seconds": 2.0, "peak_bytes": 80, "grad_error": None, "note": ""},
+    ]
+    (merged,) = [harness.merge_rounds(rows)]
+    assert merged == {
+        "classes": 5,
+        "seconds": 2.0,
+        "peak_bytes": 90,
+        "grad_error": 1e-3,
+        "note": "wrong: x",
+        "rounds": 3,
+    }
+
+
 def test_masks_use_all_classes() -> None:
-    batch = memory.random_batch(tiny(), 1284)
+    batch = step.random_batch(tiny(), 1284)
     assert batch.images.shape == (4, 3, 64, 64) and batch.images.dtype == torch.uint8
     assert batch.masks.dtype == torch.int64
     assert set(batch.masks.unique().tolist()) == set(range(1284))
 
 
 def test_settings_have_the_last_word() -> None:
-    settings = memory.step_config(crop=64, overrides={"data.crop": "96", "loss.pixels": "100"})
+    settings = step.step_config(crop=64, overrides={"data.crop": "96", "loss.pixels": "100"})
     assert settings.data.crop == 96 and settings.loss.pixels == 100
-    assert memory.step_config().loss.pixels == 0
-    spec = memory._spec(settings, "dense", 300, steps=1, device="cpu")
-    assert memory.dense_bytes(spec) == 4 * 300 * 100
+    assert step.step_config().loss.pixels == 0
+    # Of a hundred pixels only, but the network makes logits at a quarter of the resolution.
+    assert step.dense_bytes(spec_from(settings, 300)) == 4 * 300 * 2 * 24 * 24
+    assert step.dense_bytes(spec_of(300)) == 4 * 300 * 4 * 64 * 64
+    assert step.dense_bytes(spec_of(300, "streaming")) == 0
 
 
 @pytest.mark.parametrize(
@@ -179,7 +248,7 @@ def test_errors_are_one_line(cli: Any, arguments: tuple[object, ...], word: str)
 
 
 def test_rows_can_be_printed_as_json(cli: Any, monkeypatch: pytest.MonkeyPatch) -> None:
-    row = {"method": "dense", "classes": 300, "peak_bytes": None, "seconds": None, "note": "x"}
+    row = {"method": "dense", "classes": 300, "pixels": 9, "peak_bytes": None, "note": "x"}
     monkeypatch.setattr(memory, "run_memory", lambda *args, **options: [row])
     assert json.loads(cli("bench", "memory", "--json").stdout) == [row]
 

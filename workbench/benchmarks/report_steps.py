@@ -12,6 +12,7 @@ from workbench.benchmarks.report_text import (
     mib,
     pick,
     place,
+    remarks,
     seconds,
     significant,
 )
@@ -33,7 +34,8 @@ compiled kernels, weights, activations and optimiser state), and the largest mem
 allocated on a GPU.{floor} "Above the network" is the peak minus that of the same step without a \
 head ({baseline}): the network with its gradients and optimiser, but no class scores and no loss. \
 `dense` is the baseline with one output channel per class, `nearest` the paper's loss, `streaming` \
-the exact loss over all classes. Each line's loss and gradients agree with float64.
+the exact loss over all classes. Loss and gradients of \
+each line are compared with float64, on a corner of the network's output.
 {busy}
 ```sh
 workbench bench step --classes {classes} --json benchmarks/step.json
@@ -53,7 +55,7 @@ The same step with a loss over {pixels}, from {few} to {many} classes{penalty}: 
 {table}
 
 The table of C embeddings grows with C, and so does what the optimiser keeps for it: the last \
-column is the peak without these two. Times are from {steps} step{s} each.
+column is the peak without these two.
 {busy}
 ```sh
 {command}
@@ -76,7 +78,7 @@ def render_step(rows: Sequence[Row], picture: str) -> str:
         heading = f"The loss over {_pixels(some[0])}:"
         tables.append("\n".join((heading, "", table(some), "", *facts)))
     starts = [row["start_bytes"] for row in rows if row["start_bytes"] is not None]
-    floor = f" {mib(min(starts))} to {mib(max(starts))} MiB are there before the first step."
+    floor = f" Of it, {mib(min(starts))} to {mib(max(starts))} MiB are there before the first step."
     return _STEP.format(
         setting=setting(first),
         tables="\n\n".join(tables),
@@ -111,8 +113,6 @@ def render_memory(rows: Sequence[Row], picture: str) -> str:
         picture=picture,
         setting=setting(first),
         table=table(rows, without_table=True),
-        steps=first["steps"],
-        s="" if first["steps"] == 1 else "s",
         busy=busy(rows),
         command=" \\\n  ".join([*command, "--json benchmarks/memory.json"]),
     )
@@ -129,9 +129,13 @@ def setting(row: Row) -> str:
     network = row["network"] + (f" over {row['backbone']}" if row["backbone"] else "")
     return (
         f"Step: {network}, {row['batch_size']} images of {row['crop']} x {row['crop']} pixels, "
-        f"{row['dtype']}; times are medians of {row['steps']} steps after one more.\n"
+        f"{row['dtype']}; times are {_times(row['steps'])} after one more.\n"
         f"Machine: {place(row)}."
     )
+
+
+def _times(steps: int) -> str:
+    return "of one step" if steps == 1 else f"medians of {steps} steps"
 
 
 def table(rows: Sequence[Row], *, without_table: bool = False) -> str:
@@ -157,7 +161,7 @@ def table(rows: Sequence[Row], *, without_table: bool = False) -> str:
             f"{name} {mib(row['peak_bytes'])} | {mib(above_network(row))} "
             f"| {seconds(row['seconds'])} | {seconds(row['cpu_seconds'])} |{end}"
         )
-    return "\n".join((head, *lines))
+    return "\n".join((head, *lines, *remarks(rows)))
 
 
 def without(row: Row) -> int | None:

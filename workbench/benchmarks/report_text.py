@@ -64,3 +64,10 @@ def pick(rows: Sequence[Row], **columns: object) -> Row | None:
 def counts(rows: Sequence[Row]) -> str:
     """The class counts as the command line takes them."""
     return ",".join(str(count) for count in sorted({row["classes"] for row in rows}))
+
+
+def remarks(rows: Sequence[Row]) -> list[str]:
+    """Lines below a table: what is wrong with rows that have figures."""
+    noted = [row for row in rows if row["peak_bytes"] is not None and row["note"]]
+    lines = [f"- {row['method']} at {row['classes']:,}: {row['note']}" for row in noted]
+    return ["", *lines] if lines else []

@@ -121,7 +121,7 @@ def dense_bytes(spec: Spec) -> int:
     if spec["method"] == NO_HEAD or get_loss(spec["method"]).uses_class_table:
         return 0
     batch, side = settings.train.batch_size, settings.data.crop
-    everywhere = batch * -((-side // _STRIDE) ** 2)
+    everywhere = batch * math.ceil(side / _STRIDE) ** 2
     return 4 * int(spec["classes"]) * max(_pixels(settings), everywhere)
 
 

@@ -1,4 +1,4 @@
-"""The picture of a split's class counts. The only module that loads matplotlib."""
+"""The picture of a split's class counts. Loads matplotlib: import it late."""
 
 from __future__ import annotations
 

@@ -1,20 +1,21 @@
 """Losses and search on CUDA: Triton kernels that never write a tile of scores to memory.
 
 What limits them. For N pixels and C classes of D numbers, memory traffic is O(N D + C D) and
-a table of 1,284 x 12 stays in the caches, so that a GPU waits for arithmetic on the N C pairs:
-in each of two sweeps one exponential, one inverse square root (Euclidean distance) and about
-20 to 45 other instructions, beside 12 D operations on tensor cores. On an H100 or H200 (132
-processors, 16 special functions and 128 instructions a clock each, 1.7 GHz), 2 million pixels
-times 1,284 classes take at least 3 ms for the special functions and, by the instructions
-counted in the compiled code for D = 12, about 5 ms to issue.
+a table of 1,284 x 12 stays in the caches, so that a GPU waits for arithmetic on the N C pairs.
+Each of two sweeps takes an exponential and, for the Euclidean distance, an inverse square root
+a pair, 12 D operations on tensor cores and, counted in the code compiled for Hopper, 25 (D = 12)
+to 45 (D = 64) instructions in all. On an H100 or H200 (132 processors at 1.755 GHz, each with
+16 special functions and 128 instructions a clock) 2 million pixels times 1,284 classes of
+D = 12 so take at least 2.9 ms for the special functions and 4.9 ms to issue.
 
-Accuracy. Inputs are fp32 or bf16, sums fp32. Products, and so the loss, are as good as plain
-fp32 (2**-20 of the vectors' lengths). Gradients carry 16 bits of each probability: to 1e-4 of
-their largest component. The kernels' results are the same in every run on the same GPU.
+Accuracy. Inputs are fp32 or bf16, sums fp32. Products are exact to 2**-20 of the vectors'
+lengths, and so the loss is as good as in plain fp32. Gradients carry 16 bits of every
+probability and vector: 1e-4 of their largest component. On the same GPU every run gives the
+same bits.
 
-State. The kernels were run in Triton's interpreter and compiled for sm_80 and sm_90 with
-Triton 3.6 and 3.9. They have not yet run on a GPU: block sizes were chosen by registers,
-spills and instructions of the compiled code, not by time.
+State. The kernels were run in Triton's interpreter (3.7 to 3.9) and compiled, not run, for sm_80
+to sm_120. None has run on a GPU yet: block sizes were chosen by registers, spills and
+instructions of the compiled code, not by time.
 """
 
 from __future__ import annotations
