@@ -349,7 +349,7 @@ def test_the_committed_page_is_made_from_the_committed_rows(
     assert made == (repository / "docs" / "performance.md").read_text("utf-8")
     for picture in re.findall(r"\(images/(\S+)\)", made):
         assert (repository / "docs" / "images" / picture).is_file()
-    rows = json.loads((source / "memory.json").read_text("utf-8"))
+    rows = json.loads((source / "step.json").read_text("utf-8"))
     measured = {(row["method"], row["classes"]) for row in rows if row["peak_bytes"]}
     methods = ("dense", "nearest", "streaming")
     assert measured >= {(method, count) for method in methods for count in (21, 1284)}
