@@ -1,15 +1,8 @@
-"""Charts: a table goes in, a plotly figure comes out.
-
-Used by the app and by the notebooks alike, so nothing here knows of widgets or Streamlit.
-Backgrounds are transparent and grid lines half-transparent grey, so that a figure sits on
-white and on dark paper; ``dark`` only chooses the colour of the text. Names come from
-datasets and are escaped: plotly would read them as HTML.
-"""
+"""Charts with one point a class: against frequency, and as a map."""
 
 from __future__ import annotations
 
 import html
-import itertools
 from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Final
 
@@ -17,156 +10,13 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.chart_style import MUTED, OUTLINE, figure, template
-from workbench.colors import (
-    CATEGORIES,
-    GROUPS,
-    IOU_RAMP,
-    MISSING,
-    ColorKey,
-    color_key,
-    sample_ramp,
-)
-
-__all__ = [
-    "class_map",
-    "curve",
-    "figure",
-    "group_bars",
-    "iou_against_images",
-    "iou_histogram",
-    "template",
-]
+from workbench.chart_style import MUTED, OUTLINE, figure
+from workbench.colors import MISSING, ColorKey, color_key
 
 ACCENT: Final = "#f2a33a"
 """Colour of the one thing that is picked out."""
 
 _SVG_LIMIT = 6000  # points; beyond it WebGL draws faster, below it SVG also works without a GPU
-
-
-def smooth(values: pd.Series, rows: int) -> pd.Series:
-    """Mean over a window of ``rows`` about each row, which does not lag behind a steep fall."""
-    return values.rolling(max(1, rows), center=True, min_periods=1).mean()
-
-
-def curve(
-    metrics: pd.DataFrame,
-    column: str,
-    *,
-    label: str,
-    x: str = "step",
-    unit: str = "training steps",
-    height: int = 280,
-    dark: bool = False,
-) -> go.Figure:
-    """One quantity over training: each record thin, their moving average thick.
-
-    Args:
-        metrics: Records of a run, with columns ``x`` and ``column``; rows without are skipped.
-        column: What to draw.
-        label: Axis title of the quantity, with its unit.
-        x: Column of the horizontal axis.
-        unit: Its axis title.
-        height: Pixels.
-        dark: Whether it will stand on dark paper.
-    """
-    rows = metrics[[x, column]].dropna()
-    plot = figure(height=height, dark=dark, layout={"hovermode": "x unified", "showlegend": False})
-    color = CATEGORIES[0]
-    many = len(rows) > 40
-    plot.add_scatter(
-        x=rows[x],
-        y=rows[column],
-        mode="lines" if many else "lines+markers",
-        line={"color": color, "width": 1 if many else 2},
-        marker={"size": 6},
-        opacity=0.35 if many else 1.0,
-        hoverinfo="skip" if many else "all",
-        hovertemplate="" if many else "%{y:.4g}<extra></extra>",
-    )
-    if many:
-        plot.add_scatter(
-            x=rows[x],
-            y=smooth(rows[column], len(rows) // 25),
-            mode="lines",
-            line={"color": color, "width": 2.5},
-            hovertemplate="%{y:.4g}<extra></extra>",
-        )
-    plot.update_xaxes(title_text=unit, showgrid=False, rangemode="tozero", tickformat=",")
-    plot.update_yaxes(title_text=label, rangemode="tozero")
-    return plot
-
-
-def group_bars(groups: pd.DataFrame, *, height: int = 280, dark: bool = False) -> go.Figure:
-    """Mean IoU of each group of classes.
-
-    Args:
-        groups: Columns group, miou (0..1, NaN when the split has none), classes (scored).
-        height: Pixels.
-        dark: Whether it will stand on dark paper.
-    """
-    rows = groups.iloc[::-1]
-    names = [html.escape(str(group)) for group in rows["group"]]
-    others = iter(CATEGORIES)
-    colors = [GROUPS.get(str(group)) or next(others) for group in rows["group"]]
-    notes = [
-        f"{miou:.3f}  ·  {int(count):,} classes" if np.isfinite(miou) else "no class in this split"
-        for miou, count in zip(rows["miou"], rows["classes"], strict=True)
-    ]
-    plot = figure(height=height, dark=dark, layout={"showlegend": False, "bargap": 0.35})
-    plot.add_bar(
-        x=rows["miou"].fillna(0.0),
-        y=np.array(names, dtype=object),
-        orientation="h",
-        marker={"color": colors, "cornerradius": 3},
-        text=notes,
-        textposition="outside",
-        cliponaxis=False,
-        textfont={"size": 13},
-        hoverinfo="skip",
-    )
-    top = float(rows["miou"].max()) if rows["miou"].notna().any() else 1.0
-    # Room at the right of the longest bar for its note.
-    plot.update_xaxes(
-        title_text="mean IoU",
-        range=[0, max(0.1, top * 1.6)],
-        tickvals=[tick / 10 for tick in range(11) if tick / 10 <= max(0.1, top + 0.05)][::2],
-    )
-    plot.update_yaxes(showgrid=False, ticks="", tickfont={"size": 13})
-    return plot
-
-
-def iou_histogram(per_class: pd.DataFrame, *, height: int = 280, dark: bool = False) -> go.Figure:
-    """How many classes reach which IoU; classes at exactly 0 have a bar of their own.
-
-    Args:
-        per_class: Column iou (0..1, NaN skipped).
-        height: Pixels.
-        dark: Whether it will stand on dark paper.
-    """
-    iou = per_class["iou"].dropna().to_numpy()
-    edges = np.linspace(0.0, 1.0, 21)
-    positive = np.histogram(iou[iou > 0], edges)[0]
-    middles = (edges[:-1] + edges[1:]) / 2
-    x = np.concatenate(([-0.05], middles))
-    counts = np.concatenate(([np.sum(iou == 0)], positive))
-    spans = ["exactly 0"] + [f"{a:.2f}–{b:.2f}" for a, b in itertools.pairwise(edges)]
-    plot = figure(height=height, dark=dark, layout={"showlegend": False, "bargap": 0.12})
-    plot.add_bar(
-        x=x,
-        y=counts,
-        marker={"color": sample_ramp(IOU_RAMP, np.clip(x, 0, 1)), "cornerradius": 2},
-        customdata=np.array(spans, dtype=object),
-        hovertemplate="IoU %{customdata}: %{y} classes<extra></extra>",
-    )
-    plot.update_xaxes(
-        title_text="IoU",
-        tickvals=[-0.05, 0.2, 0.4, 0.6, 0.8, 1.0],
-        ticktext=["0", "0.2", "0.4", "0.6", "0.8", "1"],
-        showgrid=False,
-    )
-    plot.update_yaxes(title_text="number of classes")
-    return plot
 
 
 def hover_texts(table: pd.DataFrame, key: ColorKey | None = None) -> list[str]:
