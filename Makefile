@@ -85,6 +85,8 @@ benchmarks: $(APP_INSTALLED) ## measure again what docs/performance.md says abou
 	$(BENCH) memory --classes 21,1284,10000,100000,1000000 --steps 1 \
 	  --loss.pixels 4096 --loss.separation_weight 0 --json benchmarks/memory.json
 	$(BENCH) loss --classes 21,1284,10000 --json benchmarks/loss.json
+	$(BENCH) loss --classes 1284 --dim 32 --json benchmarks/loss_wide.json
+	-$(BENCH) loss --classes 1284 --dtype bf16 --json benchmarks/loss_bf16.json # also fails on wrong rows of others
 	$(BENCH) loss --pixels 4096 --classes 1284,100000,1000000 --distances euclidean,linear \
 	  --methods dense,torch,nearest-index,streaming --json benchmarks/loss_million.json
 	$(BENCH) predict --json benchmarks/predict.json

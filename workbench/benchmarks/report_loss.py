@@ -11,7 +11,7 @@ from workbench.benchmarks.truth import TOLERANCES
 Row = Mapping[str, Any]
 
 _LOSS = """\
-## The loss alone: {pixels} pixels, {few} to {many} classes
+## The loss alone: {title}
 
 Loss and gradients from {pixels} random pixel embeddings of {dim} numbers ({dtype}) and a random \
 class table, as `workbench bench loss` measures them, every line in a fresh process. Beside ours: \
@@ -19,9 +19,7 @@ class table, as `workbench bench loss` measures them, every line in a fresh proc
 `cut-cross-entropy` ({form}; without the bias, which it does not know); `liger`, the fused kernels \
 for GPUs; `reference`, the paper's loss as its authors' code states it, with the neighbours' \
 embeddings gathered. `nearest` and `reference` take the {k} nearest classes.
-
-![Memory and time of the loss against the number of classes]({picture})
-
+{picture}
 Machine: {place}.
 
 {table}
@@ -37,6 +35,8 @@ is called wrong, and the command fails. {index}\
 workbench bench loss --classes {classes}{options} --json benchmarks/{name}.json
 ```
 """
+
+_PICTURE = "\n![Memory and time of the loss against the number of classes]({picture})\n"
 
 _INDEX = """\
 `nearest-index` looks for the nearest classes in an approximate index, built beforehand: its \
@@ -84,6 +84,22 @@ def render_loss_million(rows: Sequence[Row], picture: str) -> str:
     return _render_loss(rows, picture, "loss_million")
 
 
+def render_loss_wide(rows: Sequence[Row], _: str) -> str:
+    """The same about ``benchmarks/loss_wide.json``, with embeddings of more numbers."""
+    return _render_loss(rows, "", "loss_wide")
+
+
+def render_loss_bf16(rows: Sequence[Row], _: str) -> str:
+    """The same about ``benchmarks/loss_bf16.json``, with inputs of 16 bits."""
+    return _render_loss(rows, "", "loss_bf16")
+
+
+def _title(first: Row, classes: Sequence[int]) -> str:
+    span = " to ".join(f"{count:,}" for count in dict.fromkeys((classes[0], classes[-1])))
+    parts = [f"{first['pixels']:,} pixels", f"{span} classes", f"D = {first['dim']}"]
+    return ", ".join([*parts, *([first["dtype"]] if first["dtype"] != "fp32" else [])])
+
+
 def _render_loss(rows: Sequence[Row], picture: str, name: str) -> str:
     first = rows[0]
     measured = [row for row in rows if row["peak_bytes"] is not None]
@@ -94,13 +110,12 @@ def _render_loss(rows: Sequence[Row], picture: str, name: str) -> str:
     loss_tolerance, grad_tolerance = TOLERANCES[first["dtype"]]
     return _LOSS.format(
         pixels=f"{first['pixels']:,}",
-        few=f"{classes[0]:,}",
-        many=f"{classes[-1]:,}",
+        title=_title(first, classes),
         dim=first["dim"],
         dtype=first["dtype"],
         form="in Triton" if first["device"] == "cuda" else "its form for `torch.compile`",
         k=max(neighbours, default=0),
-        picture=picture,
+        picture=_PICTURE.format(picture=picture) if picture else "",
         place=place(first),
         table=_loss_table(rows),
         repetitions=max((row["repetitions"] for row in measured), default=0),

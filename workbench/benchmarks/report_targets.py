@@ -128,8 +128,8 @@ def _prediction(column: str) -> Callable[[Results], Values]:
 
 
 _LIBRARIES = (
-    "The compiled kernels load numba and LLVM into the process, once and whatever the classes: "
-    "a large part of what the embedding takes above the network. The dense head does without."
+    "The compiled kernels load LLVM into the process, once and whatever the classes: a large "
+    "part of what the embedding takes above the network. The dense head does without."
 )
 
 TARGETS = (

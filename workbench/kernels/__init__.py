@@ -15,7 +15,28 @@ from torch import Tensor
 from workbench.kernels import reference
 from workbench.kernels.terms import EUCLIDEAN, PRODUCT, SQUARED, LossGradients
 
-__all__ = ["EUCLIDEAN", "PRODUCT", "SQUARED", "LossGradients", "contrast", "search", "stream"]
+__all__ = [
+    "EUCLIDEAN",
+    "PRODUCT",
+    "SQUARED",
+    "LossGradients",
+    "contrast",
+    "prepare",
+    "search",
+    "stream",
+]
+
+
+def prepare(device: torch.device) -> None:
+    """Loads what a device's kernels need, compiling it on a new machine.
+
+    To be called before the first step: what is loaded between the activations of a step
+    keeps the memory about it from being given back.
+    """
+    if device.type == "cpu":
+        from workbench.kernels import cpu
+
+        cpu.available()
 
 
 def stream(
@@ -182,5 +203,9 @@ def _backend(pixels: Tensor) -> _Backend:
 
 
 def _compiled(pixels: Tensor) -> bool:
-    """Whether the compiled CPU kernels take these vectors."""
-    return pixels.device.type == "cpu" and pixels.dtype == torch.float32
+    """Whether the compiled CPU kernels take these vectors, and are there."""
+    if pixels.device.type != "cpu" or pixels.dtype != torch.float32:
+        return False
+    from workbench.kernels import cpu
+
+    return cpu.available()

@@ -1,7 +1,7 @@
-"""Losses and search on a CPU: compiled loops, split over threads.
+"""Losses and search on a CPU: compiled loops (see ``cpu_loops``), split over threads.
 
-Threads are plain Python threads over kernels that release the interpreter lock. numba's own
-pool aborts the process when two threads enter it at once, as two sessions of the app would.
+Threads are plain Python threads over kernels that release the interpreter lock: any number of
+callers may be in them at once, as the sessions of the app are.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from workbench.kernels import cpu_loops
+from workbench.kernels.cpu_library import LANES, Kernel, load
 from workbench.kernels.terms import LossGradients
 
 Array = npt.NDArray[np.float32]
@@ -98,19 +98,12 @@ class _Problem:
         losses, moments = np.empty((2, len(self.x)), np.float32)
 
         def work(thread: int, start: int, stop: int) -> None:
-            cpu_loops.stream_rows(
-                *(self.x, self.count, self.wt, self.offset, self.smooth, self.hard, self.share),
-                *(
-                    self.targets,
-                    self.temperature,
-                    self.kind,
-                    start,
-                    stop,
-                    dx,
-                    dwt[thread],
-                    doffset[thread],
-                ),
-                *(losses, moments),
+            _kernel("stream_rows")(
+                *(self.x, *self.x.shape, self.count, self.wt, self.wt.shape[1], self.offset),
+                *(self.smooth, len(self.smooth), self.hard, self.share, self.targets),
+                *(self.temperature, self.kind, start, stop, dx, dwt[thread]),
+                *(doffset[thread], doffset.shape[1], losses, moments),
+                *_buffers(dx.shape[1], self.wt.shape[1]),
             )
 
         _share_out(work, len(self.x), threads, step=4)
@@ -133,9 +126,11 @@ class _Problem:
             totals = np.zeros((threads, len(x)), np.float32)
 
             def add_up(thread: int, left: int, right: int) -> None:
-                cpu_loops.sum_range(
-                    *(x, self.wt, self.offset, self.temperature, self.kind),  # noqa: B023
-                    *(left, right, _WIDTH, tops[thread], totals[thread]),  # noqa: B023
+                _kernel("sum_range")(
+                    *(x, *x.shape, self.wt, classes, self.offset),  # noqa: B023
+                    *(self.temperature, self.kind, left, right, _WIDTH),
+                    *(tops[thread], totals[thread]),  # noqa: B023
+                    *(np.empty((4, _WIDTH), np.float32), np.empty(_WIDTH, np.float32)),
                 )
 
             _share_out(add_up, classes, threads)
@@ -145,10 +140,12 @@ class _Problem:
             off, moved = np.zeros((2, threads, len(x)), np.float32)
 
             def derive(thread: int, left: int, right: int) -> None:
-                cpu_loops.gradient_range(
-                    *(x, whole, self.wt, self.offset, self.smooth, hard, self.share),  # noqa: B023
-                    *(targets, log_sums, self.temperature, self.kind, left, right, _WIDTH),  # noqa: B023
-                    *(parts[thread], dwt, doffset, off[thread], moved[thread]),  # noqa: B023
+                _kernel("gradient_range")(
+                    *(x, *x.shape, whole, self.wt, classes, self.offset),  # noqa: B023
+                    *(self.smooth, len(self.smooth), hard, self.share, targets),  # noqa: B023
+                    *(log_sums, self.temperature, self.kind, left, right, _WIDTH),  # noqa: B023
+                    *(parts[thread], dwt, doffset, len(doffset), off[thread], moved[thread]),  # noqa: B023
+                    *_buffers(dim, _WIDTH),
                 )
 
             _share_out(derive, classes, threads)
@@ -184,7 +181,11 @@ def search(
         # A block of rows at a time, so that its best stay near while the table goes by.
         for top in range(start, stop, _BLOCK):
             last = min(top + _BLOCK, stop)
-            cpu_loops.search_rows(x, wt, shift, skip, top, last, width, ids, scores)
+            _kernel("search_rows")(
+                *(x, *x.shape, wt, classes, shift, len(shift), skip, len(skip)),
+                *(top, last, width, ids, scores, k, np.empty((4, width), np.float32)),
+                *(np.empty(LANES, np.float32), np.empty(k, np.float32)),
+            )
 
     _share_out(work, len(x), _threads(count * classes), step=4)
     return torch.from_numpy(ids)[:count], torch.from_numpy(scores)[:count]
@@ -214,13 +215,18 @@ def contrast(
 
     def by_pixels(thread: int, start: int, stop: int) -> None:
         del thread
-        cpu_loops.contrast_rows(
-            *(x, w, shift, ids, weights, scale, kind, start, stop, dx, slopes, losses, moments)
+        members = ids.shape[1]
+        _kernel("contrast_rows")(
+            *(x, *x.shape, w, classes, shift, ids, members, weights, scale, kind, start, stop),
+            *(dx, slopes, losses, moments, *np.empty((2, members), np.float32)),
         )
 
     def by_classes(thread: int, left: int, right: int) -> None:
         del thread
-        cpu_loops.scatter_range(x, w, ids, slopes, scale, kind, left, right, dw, doffset)
+        _kernel("scatter_range")(
+            *(x, *x.shape, w, classes, ids, ids.shape[1], slopes, scale, kind, left, right),
+            *(dw, doffset, len(doffset)),
+        )
 
     _share_out(by_pixels, len(x), threads)
     _share_out(by_classes, classes, threads)
@@ -231,6 +237,25 @@ def contrast(
         torch.from_numpy(doffset) if want_offset else None,
         _scalar(moments),
     )
+
+
+def available() -> bool:
+    """Whether the compiled kernels are there; the first call on a machine compiles them."""
+    return load() is not None
+
+
+def _kernel(name: str) -> Kernel:
+    kernels = load()
+    if kernels is None:
+        raise RuntimeError("the compiled CPU kernels are not available")
+    return kernels[name]
+
+
+def _buffers(dim: int, width: int) -> tuple[Array, Array, Array, Array, Array]:
+    """What ``stream_rows`` and ``gradient_range`` work in, one set per thread."""
+    s, g = np.empty((2, 4, width), np.float32)
+    x4, dx4 = np.empty((2, 4, dim), np.float32)
+    return s, g, x4, dx4, np.empty(4, np.float32)
 
 
 def padded(pixels: Tensor) -> Array:

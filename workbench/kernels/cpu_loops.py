@@ -1,4 +1,7 @@
-"""Compiled kernels over ranges of pixels and classes; see ``tiles`` for what they are made of."""
+"""Compiled kernels over ranges of pixels and classes; see ``tiles`` for what they are made of.
+
+Buffers come from the caller: compiled code that allocates nothing needs no runtime of numba's.
+"""
 
 # mypy: ignore-errors
 # ruff: noqa: ANN001, ANN201, ANN202
@@ -9,7 +12,6 @@ import numpy as np
 from numba import njit
 
 from workbench.kernels.tiles import (
-    LANES,
     LOWEST_SCORE,
     OPTIONS,
     F,
@@ -83,7 +85,7 @@ def _scatter(i, x, x4, dx4, g, factors, temperature, wt, first, wide, dx, dwt, d
 @njit(**OPTIONS)
 def stream_rows(
     x, count, wt, offset, smooth, hard, share, targets, temperature, kind,
-    start, stop, dx, dwt, doffset, losses, moments,
+    start, stop, dx, dwt, doffset, losses, moments, s, g, x4, dx4, factors,
 ):  # fmt: skip
     """Loss and gradients of pixels start..stop over all classes, in one pass.
 
@@ -105,13 +107,13 @@ def stream_rows(
         doffset: (C,) or (0,), added to; one per thread.
         losses: (N,), written.
         moments: (N,), written: derivatives by the temperature.
+        s: Buffer (4, C).
+        g: Buffer (4, C).
+        x4: Buffer (4, D).
+        dx4: Buffer (4, D).
+        factors: Buffer (4,).
     """
-    dim, classes = wt.shape
-    s = np.empty((4, classes), np.float32)
-    g = np.empty((4, classes), np.float32)
-    x4 = np.empty((4, dim), np.float32)
-    dx4 = np.empty((4, dim), np.float32)
-    factors = np.empty(4, np.float32)
+    classes = wt.shape[1]
     for i in range(start, stop, 4):
         products(x, i, wt, 0, classes, s)
         to_raw(s, classes, kind)
@@ -131,10 +133,11 @@ def stream_rows(
 
 
 @njit(**OPTIONS)
-def sum_range(x, wt, offset, temperature, kind, left, right, width, tops, totals):
-    """Log-sum-exp of all pixels over classes left..right: ``tops + log(totals)``, both (N,)."""
-    s = np.empty((4, width), np.float32)
-    logits = np.empty(width, np.float32)
+def sum_range(x, wt, offset, temperature, kind, left, right, width, tops, totals, s, logits):
+    """Log-sum-exp of all pixels over classes left..right: ``tops + log(totals)``, both (N,).
+
+    Buffers: s (4, width), logits (width,).
+    """
     for first in range(left, right, width):
         wide = min(width, right - first)
         for i in range(0, len(x), 4):
@@ -151,19 +154,14 @@ def sum_range(x, wt, offset, temperature, kind, left, right, width, tops, totals
 @njit(**OPTIONS)
 def gradient_range(
     x, count, wt, offset, smooth, hard, share, targets, log_sums, temperature, kind,
-    left, right, width, dx, dwt, doffset, losses, moments,
+    left, right, width, dx, dwt, doffset, losses, moments, s, g, x4, dx4, factors,
 ):  # fmt: skip
     """What classes left..right add to the gradients, given every pixel's log-sum-exp.
 
     Arguments as those of ``stream_rows``. Of dwt and doffset only left..right are touched, so
-    that threads may share them; dx, losses and moments are one per thread.
+    that threads may share them; dx, losses and moments are one per thread. Buffers as there,
+    with ``width`` for C.
     """
-    dim = x.shape[1]
-    s = np.empty((4, width), np.float32)
-    g = np.empty((4, width), np.float32)
-    x4 = np.empty((4, dim), np.float32)
-    dx4 = np.empty((4, dim), np.float32)
-    factors = np.empty(4, np.float32)
     for first in range(left, right, width):
         wide = min(width, right - first)
         for i in range(0, len(x), 4):
@@ -185,7 +183,7 @@ def gradient_range(
 
 
 @njit(**OPTIONS)
-def search_rows(x, wt, offset, exclude, start, stop, width, ids, scores):
+def search_rows(x, wt, offset, exclude, start, stop, width, ids, scores, s, peaks, high):
     """The classes with the largest ``product + offset`` for pixels start..stop.
 
     Args:
@@ -198,11 +196,11 @@ def search_rows(x, wt, offset, exclude, start, stop, width, ids, scores):
         width: Classes worked on at a time.
         ids: (N, k) int64, written.
         scores: (N, k), written, largest first.
+        s: Buffer (4, width).
+        peaks: Buffer (LANES,).
+        high: Buffer (k,).
     """
     classes = wt.shape[1]
-    s = np.empty((4, width), np.float32)
-    peaks = np.empty(LANES, np.float32)
-    high = np.empty(ids.shape[1], np.float32)
     for i in range(start, stop):
         scores[i] = LOWEST_SCORE
         ids[i] = -1
@@ -226,6 +224,7 @@ def search_rows(x, wt, offset, exclude, start, stop, width, ids, scores):
 @njit(**OPTIONS)
 def contrast_rows(
     x, w, offset, members, hard, temperature, kind, start, stop, dx, slopes, losses, moments,
+    raw, logits,
 ):  # fmt: skip
     """Cross-entropy of pixels start..stop among a few classes each, the first being the target.
 
@@ -243,10 +242,10 @@ def contrast_rows(
         slopes: (N, K), written: derivatives of the loss by the products.
         losses: (N,), written.
         moments: (N,), written: derivatives by the temperature.
+        raw: Buffer (K,).
+        logits: Buffer (K,).
     """
     dim, count = x.shape[1], members.shape[1]
-    raw = np.empty(count, np.float32)
-    logits = np.empty(count, np.float32)
     for i in range(start, stop):
         top = LOWEST_SCORE
         for j in range(count):

@@ -14,8 +14,6 @@ arrays; D is a multiple of 4.
 
 from __future__ import annotations
 
-import os
-from pathlib import Path
 from typing import Any, Final
 
 import numpy as np
@@ -23,13 +21,12 @@ from llvmlite import ir
 from numba import njit, types
 from numba.extending import intrinsic
 
+from workbench.kernels.cpu_library import LANES
+
 EUCLIDEAN: Final = 0
 SQUARED: Final = 1
 PRODUCT: Final = 2
 """Kinds of distance: raw logits -sqrt(2 - 2s), 2s - 2 and s of a product s."""
-
-LANES: Final = 64
-"""Interleaved lanes that a row is searched in."""
 
 F = np.float32
 LOWEST_SCORE = F(-3e38)
@@ -44,8 +41,6 @@ OPTIONS: Final[dict[str, Any]] = {
     "fastmath": _FAST,
     "error_model": "numpy",
     "nogil": True,
-    # Compiling takes seconds; without any place to keep the result numba would refuse to import.
-    "cache": any(os.access(place, os.W_OK) for place in (Path(__file__).parent, Path.home())),
 }
 
 

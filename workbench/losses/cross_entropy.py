@@ -11,7 +11,7 @@ at a time: what they keep is O((N + C) D), and working memory is bounded by a by
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import NamedTuple, Protocol
+from typing import Final, NamedTuple, Protocol
 
 import torch
 from torch import Tensor
@@ -23,6 +23,9 @@ from workbench.distances import ClassEmbeddings, Distance
 from workbench.kernels import PRODUCT, LossGradients, contrast, stream
 from workbench.losses.blocks import blocks
 from workbench.neighbours import DEFAULT_BUDGET, top_k_products
+
+_ENOUGH: Final = 8 * 2**20
+"""Bytes for a block of pixels; larger ones are no faster."""
 
 Search = Callable[[Tensor, Tensor], Tensor]
 """(embedded pixels (n, D), one class each to leave out (n,)) -> nearest class ids (n, k)."""
@@ -284,7 +287,7 @@ class _GradientInForward(torch.autograd.Function):
         by_bias = weight.new_zeros(0 if bias is None else len(bias))
         total, by_temperature = weight.new_zeros(2).unbind()
         for block in blocks(
-            pixels, targets, by_pixels, ignore_index=ignore_index, budget=budget // 2
+            pixels, targets, by_pixels, ignore_index=ignore_index, budget=min(budget // 2, _ENOUGH)
         ):
             if len(block.targets) == 0:
                 continue

@@ -16,7 +16,7 @@ from accelerate import Accelerator
 from accelerate.state import AcceleratorState
 from torch import Tensor
 
-from workbench import config
+from workbench import config, kernels
 from workbench.errors import ConfigError, RunError
 from workbench.losses import SegmentationLoss, separation_penalty
 from workbench.models import SegmentationModel
@@ -81,6 +81,8 @@ class Trainer:
         if run_config.train.channels_last:
             model = model.to(memory_format=torch.channels_last)
         self.loss = loss
+        if loss.uses_class_table:
+            kernels.prepare(self.accelerator.device)
         optimizer = build_optimizer(model, run_config.train)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
         self.step = 0
