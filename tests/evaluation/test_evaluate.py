@@ -12,6 +12,7 @@ import pytest
 from workbench.constants import IGNORE_INDEX
 from workbench.errors import DataError
 from workbench.evaluation import Evaluation, evaluate_predictions
+from workbench.evaluation.boundaries import boundary_errors
 from workbench.runs import PER_CLASS_COLUMNS, PER_IMAGE_CLASS_COLUMNS, RunDirectory
 from workbench.vocabulary import Vocabulary
 
@@ -102,6 +103,28 @@ def test_the_image_table_has_each_class_seen(evaluation: Evaluation, images: Ima
             expected.add((image_id, c, (t & p).sum(), (t | p).sum(), t.sum(), p.sum()))
     assert set(table.itertuples(index=False, name=None)) == expected
     assert len(table) == len(expected)
+
+
+def test_errors_near_boundaries_are_in_the_class_table(
+    evaluation: Evaluation, images: Images
+) -> None:
+    found = evaluation.per_class["boundary_errors"]
+    expected = sum(boundary_errors(prediction, truth, 1284) for _, prediction, truth in images)
+    np.testing.assert_array_equal(found, expected)
+    table = evaluation.per_class
+    wrong = table["truth_pixels"] + table["predicted_pixels"] - 2 * table["intersection"]
+    assert found[1283] > 0 and (found <= wrong).all()
+
+
+def test_a_class_that_is_only_drawn_badly(make_vocabulary: MakeVocabulary) -> None:
+    truth = np.repeat(np.arange(1000, 1003), 100) * np.ones((300, 1), np.int64)  # three thirds
+    prediction = truth.copy()
+    truth[:, 98:102], truth[:, 198:202] = 1283, 1283  # two posts, drawn half where they are
+    prediction[:, 101:105], prediction[:, 201:205] = 1283, 1283
+    row = evaluate_predictions([("a", prediction, truth)], make_vocabulary(1284)).per_class
+    assert row.loc[1283, "iou"] == pytest.approx(1 / 7)
+    assert row.loc[1283, "boundary_errors"] == 300 * 12
+    assert row.loc[1283, "reason"] == "boundary_only"
 
 
 def test_the_tables_agree(evaluation: Evaluation) -> None:

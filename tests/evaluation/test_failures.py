@@ -11,7 +11,11 @@ CLASSES = 1284
 
 
 def codes(
-    pixels: dict[tuple[int, int], int], train_images: dict[int, int] | None = None
+    pixels: dict[tuple[int, int], int],
+    train_images: dict[int, int] | None = None,
+    *,
+    boundary: dict[int, int] | None = None,
+    unverified: dict[int, int] | None = None,
 ) -> dict[int, str]:
     """Codes of the classes concerned, from {(truth, predicted): pixels}."""
     truth = np.repeat([t for t, _ in pixels], list(pixels.values()))
@@ -23,10 +27,27 @@ def codes(
     for class_id, number in (train_images or {}).items():
         images[class_id] = number
     rival = strongest_rival(found.to_frame(), counts.truth_pixels)
-    result = reasons(counts, rival, images)
+    result = reasons(
+        counts,
+        rival,
+        images,
+        boundary_errors=None if boundary is None else column(boundary),
+        unverified=None if unverified is None else column(unverified),
+    )
     assert len(result) == CLASSES
     assert set(result) <= {*REASONS, ""}
     return {c: result[c] for c in {c for pair in pixels for c in pair}}
+
+
+def column(values: dict[int, int]) -> np.ndarray:
+    filled = np.zeros(CLASSES, np.int64)
+    filled[list(values)] = list(values.values())
+    return filled
+
+
+def test_every_reason_has_words_and_a_meaning() -> None:
+    assert all(reason.words and reason.meaning for reason in REASONS.values())
+    assert len({reason.words for reason in REASONS.values()}) == len(REASONS)
 
 
 def test_fine() -> None:
@@ -86,3 +107,21 @@ def test_the_strongest_rival() -> None:
         (-1, 0.0),
         (-1, 0.0),
     ]
+
+
+def test_boundary_only_from_three_quarters_of_the_wrong_pixels_on() -> None:
+    spread = {(1283, other): 20 for other in (1, 2, 3, 4)}
+    pixels = {(1283, 1283): 20, **spread, (9, 1283): 20}  # 100 wrong
+    assert codes(pixels, boundary={1283: 75})[1283] == "boundary_only"
+    assert codes(pixels, boundary={1283: 74})[1283] == "mostly_misses"
+    assert codes(pixels)[1283] == "mostly_misses"  # not counted: an older evaluation
+    # a class that another takes is confused, wherever its pixels lie
+    taken = {(1283, 1283): 20, (1283, 256): 80}
+    assert codes(taken, boundary={1283: 80})[1283] == "swallowed"
+
+
+def test_false_alarms_that_nobody_checked() -> None:
+    pixels = {(1283, 1283): 20, (1283, 1): 20, (1283, 2): 20, (9, 1283): 100}
+    assert codes(pixels, unverified={1283: 50})[1283] == "unverified_false_alarms"
+    assert codes(pixels, unverified={1283: 49})[1283] == "mostly_false_alarms"
+    assert codes(pixels, unverified={})[1283] == "mostly_false_alarms"

@@ -7,7 +7,13 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.evaluation.projection import pca, project_steps, project_table
+from workbench.evaluation.projection import (
+    close_gaps,
+    pca,
+    project_pca,
+    project_steps,
+    project_table,
+)
 from workbench.runs import PROJECTION_COLUMNS
 
 CLUSTERS, EACH = 6, 50
@@ -73,6 +79,57 @@ def test_steps_stay_comparable(table: np.ndarray, projection: pd.DataFrame) -> N
         moved = np.linalg.norm(a - b, axis=1).mean()
         apart = np.linalg.norm(b - b.mean(axis=0), axis=1).mean()
         assert moved < 0.6 * apart
+
+
+def test_a_far_group_is_brought_near_and_nothing_else_changes() -> None:
+    rng = np.random.default_rng(3)
+    places = rng.uniform(0, 8, (300, 2))
+    places[:40, 0] -= 100.0  # an island far to the left
+    closed = close_gaps(places)
+    for axis in (0, 1):
+        assert (np.argsort(closed[:, axis]) == np.argsort(places[:, axis])).all()
+    for group in (slice(None, 40), slice(40, None)):
+        before, after = places[group], closed[group]
+        np.testing.assert_allclose(after - after[0], before - before[0], atol=1e-9)
+    gap = closed[40:, 0].min() - closed[:40, 0].max()
+    assert 0.5 < gap < 2.0
+    np.testing.assert_allclose(closed.mean(axis=0), 0.0, atol=1e-9)
+
+
+def test_a_map_without_gaps_only_moves_to_the_middle() -> None:
+    places = np.random.default_rng(4).uniform(0, 8, (300, 3))
+    np.testing.assert_allclose(close_gaps(places), places - places.mean(axis=0), atol=1e-9)
+    few = np.array([[0.0], [1.0], [50.0]])
+    np.testing.assert_allclose(close_gaps(few), few - 17.0)
+
+
+def test_a_turned_table_does_not_move_in_the_pca_map() -> None:
+    from scipy.stats import ortho_group
+
+    rng = np.random.default_rng(2)
+    table = rng.normal(size=(4, 9)) + 5.0  # few classes: their UMAP columns repeat PCA
+    turned = table @ ortho_group.rvs(9, random_state=3)
+    back = turned @ ortho_group.rvs(9, random_state=4)
+    steps = project_steps({900: table, 300: turned, 100: back})
+    axes = ["pca_x", "pca_y", "pca_z"]
+    expected = pca(table, 3)
+    for step in (100, 300, 900):
+        found = steps.loc[steps["step"] == step, axes].to_numpy()
+        np.testing.assert_allclose(found, expected, atol=1e-6)
+
+
+def test_pca_of_an_earlier_step_shows_what_moved_and_nothing_else() -> None:
+    from scipy.stats import ortho_group
+
+    rng = np.random.default_rng(5)
+    table = rng.normal(size=(400, 6)) * [9, 7, 5, 1, 1, 1]
+    moved = table.copy()
+    moved[399, 0] += 4.0
+    steps = project_pca({1: moved @ ortho_group.rvs(6, random_state=6), 2: table})
+    shift = np.linalg.norm(steps[1] - steps[2], axis=1)
+    assert shift.argmax() == 399
+    assert shift[399] == pytest.approx(4.0, rel=0.05)
+    assert shift[:399].max() < 0.2
 
 
 @pytest.mark.parametrize(("classes", "width"), [(1, 4), (2, 1), (4, 12), (5, 2), (7, 12), (40, 1)])

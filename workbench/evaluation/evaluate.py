@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 
 from workbench.errors import DataError
 from workbench.evaluation import failures, iou
+from workbench.evaluation.boundaries import boundary_errors
 from workbench.evaluation.confusions import SparseConfusions, count_labelled_pairs
 from workbench.evaluation.iou import Counts, StreamingIoU
 from workbench.vocabulary import Vocabulary
@@ -70,6 +71,7 @@ class Evaluator:
         self._verdicts = federated.get if isinstance(federated, Mapping) else federated
         self._partly_verified = False
         self._unverified = np.zeros(len(vocabulary), dtype=np.int64)
+        self._boundary_errors = np.zeros(len(vocabulary), dtype=np.int64)
         self._stuff = np.array([group == STUFF_GROUP for group in vocabulary.groups])
 
     def update(
@@ -88,6 +90,7 @@ class Evaluator:
         classes = len(self.vocabulary)
         try:
             predicted, true = iou.labelled(prediction, truth, classes)
+            self._boundary_errors += boundary_errors(prediction, truth, classes)
         except ValueError as error:
             raise DataError(f"image {image_id}: {error}; check its mask and the model") from error
         counts = iou.count_labelled(predicted, true, classes)
@@ -128,9 +131,16 @@ class Evaluator:
         per_class["nearest_class_id"] = _column(nearest_class_id, classes, -1, np.int64)
         per_class["nearest_distance"] = _column(nearest_distance, classes, np.nan, np.float64)
         train_images = per_class["train_images"].to_numpy(dtype=np.int64)
-        per_class["reason"] = failures.reasons(counts, rival, train_images)
+        per_class["reason"] = failures.reasons(
+            counts,
+            rival,
+            train_images,
+            boundary_errors=self._boundary_errors,
+            unverified=self._unverified,
+        )
         per_class["swallowed_by"] = rival.class_id
         per_class["swallowed_share"] = rival.share
+        per_class["boundary_errors"] = self._boundary_errors
         if self._partly_verified:
             per_class["unverified_pixels"] = self._unverified
         summary = self._summary(split)
