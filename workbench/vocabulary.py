@@ -267,7 +267,7 @@ def palette(count: int) -> list[str]:
     return (colors * -(-count // len(colors)))[:count]
 
 
-def _oklab(rgb: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
+def oklab(rgb: npt.NDArray[np.float64]) -> npt.NDArray[np.float64]:
     """Converts sRGB 0..1 (N, 3) to OKLab (N, 3)."""
     linear = np.where(rgb <= 0.04045, rgb / 12.92, ((rgb + 0.055) / 1.055) ** 2.4)
     to_cones = np.array(
@@ -292,7 +292,7 @@ def _candidates(levels: int) -> npt.NDArray[np.uint8]:
     """An even grid over RGB without its dark and light ends, (N, 3) uint8."""
     steps = np.linspace(0, 255, levels).round().astype(np.uint8)
     grid = np.stack(np.meshgrid(steps, steps, steps, indexing="ij"), axis=-1).reshape(-1, 3)
-    lightness = _oklab(grid / 255.0)[:, 0]
+    lightness = oklab(grid / 255.0)[:, 0]
     kept: npt.NDArray[np.uint8] = grid[(lightness > 0.35) & (lightness < 0.93)]
     return kept
 
@@ -305,7 +305,7 @@ def _hex(colors: npt.NDArray[np.uint8]) -> list[str]:
 def _spread_colors() -> tuple[str, ...]:
     """Greedy farthest-point order over a coarse grid, first 2048."""
     grid = _candidates(18)
-    points = _oklab(grid / 255.0)
+    points = oklab(grid / 255.0)
     points[:, 1:] *= 2.0  # hue and chroma tell classes apart better than lightness does
     distance = np.full(len(points), np.inf)
     # The grid colour nearest to a middle blue; then farthest-first.

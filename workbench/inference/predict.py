@@ -5,7 +5,7 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from workbench.distances import get_distance
+from workbench.distances import ClassEmbeddings, get_distance
 from workbench.losses import upsample
 from workbench.models import ModelOutput, SegmentationModel
 from workbench.neighbours import DEFAULT_BUDGET, nearest_classes
@@ -13,19 +13,27 @@ from workbench.neighbours import DEFAULT_BUDGET, nearest_classes
 
 @torch.inference_mode()
 def predict_labels(
-    model: SegmentationModel, images: Tensor, *, budget: int = DEFAULT_BUDGET
+    model: SegmentationModel,
+    images: Tensor,
+    *,
+    classes: ClassEmbeddings | None = None,
+    budget: int = DEFAULT_BUDGET,
 ) -> Tensor:
     """Segments a batch.
 
     Args:
         model: In evaluation mode.
         images: (B, 3, H, W) uint8 RGB, or float in 0..255.
+        classes: Take the place of the model's own.
         budget: Bytes for one tile of scores.
 
     Returns:
         (B, H, W) int64 class ids.
     """
-    return labels_of(model(images), model.distance, budget=budget)
+    output = model(images)
+    if classes is not None:
+        output = output._replace(classes=classes)
+    return labels_of(output, model.distance, budget=budget)
 
 
 @torch.inference_mode()
