@@ -26,7 +26,7 @@ class Bar(NamedTuple):
 
     Attributes:
         name: Of the class; any text.
-        color: Of the class, "#rrggbb".
+        color: Of the class, "#rrggbb"; "" for what has none.
         share: Length of the bar, 0..1.
         number: What the bar stands for, as text.
         note: Further text, in a lighter tone.
@@ -40,8 +40,10 @@ class Bar(NamedTuple):
 
 
 def chip(name: object, color: object) -> str:
-    """A class as HTML: its colour and its name, both escaped."""
+    """A class as HTML: its colour and its name, both escaped; no colour, no swatch."""
     fill = html.escape(str(color))
+    if not fill:
+        return html.escape(str(name))
     return f'<span class="wb-swatch" style="background:{fill}"></span>{html.escape(str(name))}'
 
 

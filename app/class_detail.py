@@ -1,14 +1,15 @@
-"""One class in full: its numbers, what it is mixed up with, its best and worst pictures."""
+"""One class in full: its numbers, what it is mixed up with, all its pictures in order."""
 
 from __future__ import annotations
 
 import pandas as pd
 import streamlit as st
 
-from app import data, frames, shell
+from app import data, frames, links, shell, state
 from app.bars import Bar, bars, chip
 
-_PICTURES = 4  # best and worst each
+_PAGE = 16  # pictures in view at once
+_ORDERS = (frames.BEST_FIRST, frames.WORST_FIRST)
 
 
 def show(run: shell.Context, split: str, table: pd.DataFrame, class_id: int) -> None:
@@ -23,13 +24,13 @@ def show(run: shell.Context, split: str, table: pd.DataFrame, class_id: int) -> 
     row = table[table["class_id"] == class_id].iloc[0]
     names = frames.labels(table)
     colors = dict(zip(table["class_id"], table.get("color", pd.Series(dtype=str)), strict=False))
-    _heading(row)
+    _heading(row, class_id)
     _numbers(row, names, colors, counted=frames.has_train_counts(table))
     _mixed_up(run, split, class_id, names, colors)
-    _pictures(run, split, class_id)
+    _pictures(run, split, class_id, int(row["val_images"]))
 
 
-def _heading(row: pd.Series) -> None:
+def _heading(row: pd.Series, class_id: int) -> None:
     facts = [f"class {row['class_id']}", str(row["group"]), str(row["supercategory"])]
     reason = frames.reason_text(row["reason"])
     facts += [reason] if reason else []
@@ -39,6 +40,10 @@ def _heading(row: pd.Series) -> None:
             f"{chip(row['name'], row.get('color', '#8d939c'))}</h3>"
         )
         st.caption(" · ".join(shell.plain(fact) for fact in facts if fact))
+    with st.container(horizontal=True, gap="small"):
+        links.to(links.PREDICTIONS, "In Predictions", class_id=class_id)
+        links.to(links.FAILURES, "Why it fails" if reason else "Where it errs", class_id=class_id)
+        links.to(links.CLASS_MAP, "On the map", class_id=class_id)
 
 
 def _numbers(
@@ -46,14 +51,16 @@ def _numbers(
 ) -> None:
     nearest = row["nearest_class_id"]
     has_nearest = pd.notna(nearest) and int(nearest) in names
-    columns = shell.flow("numbers", [1, 1, 1, 1.2, 1.2, 2.6])
+    columns = shell.flow("numbers", [1, 1, 1, 1.2, 1.3, 1.2, 2.4])
     columns[0].metric("IoU", shell.number(row["iou"]))
     columns[1].metric("Precision", shell.number(row["precision"]))
     columns[2].metric("Recall", shell.number(row["recall"]))
     columns[3].metric("Training images", f"{int(row['train_images']):,}" if counted else "–")
-    columns[4].metric("Images in this split", f"{int(row['val_images']):,}")
+    pixels = _compact(row["train_pixels"]) if counted else "–"
+    columns[4].metric("Training pixels", pixels)
+    columns[5].metric("Images here", f"{int(row['val_images']):,}", help="Of this split.")
     if has_nearest:
-        with columns[5]:
+        with columns[6]:
             distance = shell.number(row["nearest_distance"])
             st.html(
                 f"<div style='font-size:.875rem;margin-bottom:.3rem'>Nearest other class, at "
@@ -107,39 +114,61 @@ def _mixed_up(
                 st.caption(empty)
 
 
-def _pictures(run: shell.Context, split: str, class_id: int) -> None:
+@st.fragment
+def _pictures(run: shell.Context, split: str, class_id: int, shown_in: int) -> None:
+    """Its pictures a page at a time; the numbers above are not drawn again."""
     kept = data.samples(run.path, split)
     counts = data.per_image_class(run.path, split)
     if not kept or counts is None:
         return
+    state.seed("class_order", _ORDERS, frames.BEST_FIRST, str)
+    title, ordering, paging = shell.flow("filters_gallery", [2.4, 1.6, 2])
+    with ordering:
+        order = st.segmented_control(
+            "Order by IoU",
+            _ORDERS,
+            key=state.widget_key("class_order"),
+            required=True,
+            label_visibility="collapsed",
+        )
     ranked = frames.rank_images(
-        kept, counts, class_id=class_id, order=frames.BEST_FIRST, in_truth=True
+        kept, counts, class_id=class_id, order=order or frames.BEST_FIRST, in_truth=True
+    )
+    title.markdown(
+        f"**Its pictures** :small[:gray[{len(ranked):,} kept of the {shown_in:,} images that "
+        "show it]]"
     )
     if ranked.empty:
-        st.caption("None of the pictures kept with this run shows the class.")
+        st.caption(
+            "None of the pictures kept with this run shows the class; "
+            "`workbench evaluate --save 0` keeps all."
+        )
         return
-    urls = data.thumbnails(run.path, split)
-    if len(ranked) <= 2 * _PICTURES:
-        _strip("Pictures with it, best first", ranked, urls)
-        return
-    left, right = shell.stack("strips", [1, 1])
-    with left:
-        _strip("Worst pictures", ranked.iloc[::-1].head(_PICTURES), urls)
-    with right:
-        _strip("Best pictures", ranked.head(_PICTURES), urls)
+    pages = -(-len(ranked) // _PAGE)
+    number = 1
+    if pages > 1:
+        with paging:
+            number = st.pagination(pages, key=f"class_page_{class_id}_{order}")
+    _gallery(run, split, class_id, ranked.iloc[(number - 1) * _PAGE : number * _PAGE])
 
 
-def _strip(title: str, ranked: pd.DataFrame, urls: dict[str, str]) -> None:
-    st.markdown(f"**{title}**")
+def _gallery(run: shell.Context, split: str, class_id: int, ranked: pd.DataFrame) -> None:
+    urls = data.thumbnails(run.path, split, [str(name) for name in ranked["image_id"]])
     with st.container(horizontal=True, gap="small"):
         for row in ranked.itertuples(index=False):
+            image_id = str(row.image_id)
             with st.container(width=112, gap=None):
-                url = urls.get(str(row.image_id))
+                url = urls.get(image_id)
                 if url is not None:
                     st.image(url, width=104)
-                st.page_link(
-                    "views/predictions.py",
-                    label=f"IoU {shell.number(row.score, 2)}",
-                    icon=":material/image_search:",
-                    query_params={"image": str(row.image_id), "run": shell.context().name},
-                )
+                label = f"IoU {shell.number(row.score, 2)}"
+                links.to(links.PREDICTIONS, label, class_id=class_id, image=image_id)
+
+
+def _compact(count: object) -> str:
+    """A large count in few signs: 950, 33.1k, 12.4M."""
+    value = float(str(count))
+    for size, sign in ((1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if value >= size:
+            return f"{value / size:.3g}{sign}"
+    return f"{value:.0f}"

@@ -2,16 +2,22 @@
 
 Every reader asks ``workbench.runs`` and answers None where something is not there yet, is
 half written or damaged; a page then says which command makes it. Caches are keyed by the
-run's path and by modification times, so a running training shows up without a restart.
+run's path and by the modification times of exactly the files read (``workbench.runs.stamp``: a
+stat each, never a listing), so a running training shows up without a restart and a click costs
+no scan of the pictures.
+
+Large tables lie once in memory for all sessions (``st.cache_resource``, bounded). Readers hand
+out shallow copies: pandas copies a column only when someone writes to it, so nobody can change
+another's table. Arrays are marked as not writeable.
 """
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, NamedTuple, TypeVar
 
 import numpy as np
 import numpy.typing as npt
@@ -21,13 +27,20 @@ from PIL import Image
 
 from app.pixels import data_url
 from workbench.errors import WorkbenchError
-from workbench.runs import RunDirectory, RunInfo, list_runs
+from workbench.runs import RunDirectory, RunInfo, Stamp, describe_run, find_runs
+from workbench.runs import listing_stamp as _listing_stamp
+from workbench.runs import stamp as stamp_of
+
+if TYPE_CHECKING:  # torch takes seconds to load: only what asks for a model pays for it
+    from workbench.distances import ClassEmbeddings
+    from workbench.inference.inspect import PixelFeatures
+    from workbench.models import SegmentationModel
 
 T = TypeVar("T")
-Stamp = tuple[tuple[str, int, int], ...]
 
 _BROKEN = (WorkbenchError, OSError, ValueError, KeyError)
 _THUMBNAIL = 72  # pixels, the longer side
+_MOST_THUMBNAILS = 4096  # of one split, about 2 kB each
 
 
 @dataclass(frozen=True)
@@ -45,44 +58,39 @@ class Sample:
     prediction: npt.NDArray[np.int64]
 
 
+class LoadedModel(NamedTuple):
+    """A run's network, ready to predict, on the CPU.
+
+    Attributes:
+        model: In evaluation mode; several sessions share it and must not change it.
+        classes: Its class table without gradients, None for a dense model.
+        distance: Key of ``workbench.distances.DISTANCES``.
+        step: The training step it was saved at.
+    """
+
+    model: SegmentationModel
+    classes: ClassEmbeddings | None
+    distance: str
+    step: int
+
+
 def runs(root: Path) -> list[RunInfo]:
     """Lists the runs in a folder, the one called "demo" first, then the newest."""
-    return sorted(list_runs(root), key=lambda run: (run.name != "demo", -run.modified, run.name))
+    found = []
+    for path in map(str, find_runs(root)):
+        info = _info(path, _listing_stamp(path))
+        found.append(info._replace(status=str(status(path)["state"])))
+    return sorted(found, key=lambda run: (run.name != "demo", -run.modified, run.name))
+
+
+@st.cache_data(show_spinner=False, max_entries=256)
+def _info(path: str, stamp: Stamp) -> RunInfo:
+    return describe_run(path)
 
 
 def is_run(path: str) -> bool:
     """Says whether a run is (still) there."""
     return RunDirectory(path).is_run()
-
-
-def files_stamp(path: str) -> Stamp:
-    """Modification times and sizes of the files at the top of a run (status, metrics, ...)."""
-    try:
-        with os.scandir(path) as entries:
-            stats = [(entry.name, entry.stat()) for entry in entries if entry.is_file()]
-    except OSError:
-        return ()
-    return tuple(sorted((name, stat.st_mtime_ns, stat.st_size) for name, stat in stats))
-
-
-def folders_stamp(path: str) -> Stamp:
-    """Modification times of all folders below a run.
-
-    Artifacts are renamed into place, which touches their folder: no need to look at
-    thousands of pictures, nor to know any file's name.
-    """
-    found: list[tuple[str, int, int]] = []
-    waiting = [path]
-    while waiting:
-        folder = waiting.pop()
-        try:
-            with os.scandir(folder) as entries:
-                inner = [entry for entry in entries if entry.is_dir(follow_symlinks=False)]
-            found.extend((entry.path, entry.stat().st_mtime_ns, 0) for entry in inner)
-        except OSError:
-            continue
-        waiting.extend(entry.path for entry in inner)
-    return tuple(sorted(found))
 
 
 def _or_none(read: Callable[[], T]) -> T | None:
@@ -92,6 +100,11 @@ def _or_none(read: Callable[[], T]) -> T | None:
         return None
 
 
+def _shared(table: pd.DataFrame | None) -> pd.DataFrame | None:
+    """A view of a cached table that nobody can change the cached one through."""
+    return None if table is None else table.copy(deep=False)
+
+
 def status(path: str) -> dict[str, Any]:
     """What the run is doing; never fails (``state`` may be "unknown")."""
     return RunDirectory(path).status()
@@ -99,6 +112,11 @@ def status(path: str) -> dict[str, Any]:
 
 def config(path: str) -> dict[str, Any]:
     """The run's settings; empty when there are none to read."""
+    return _config(path, stamp_of(path, "config"))
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _config(path: str, stamp: Stamp) -> dict[str, Any]:
     return _or_none(RunDirectory(path).config) or {}
 
 
@@ -109,7 +127,7 @@ def environment(path: str) -> dict[str, Any]:
 
 def metrics(path: str) -> pd.DataFrame:
     """Records written during training; empty when there are none."""
-    return _metrics(path, files_stamp(path))
+    return _metrics(path, stamp_of(path, "metrics"))
 
 
 @st.cache_data(show_spinner=False, max_entries=16)
@@ -119,10 +137,10 @@ def _metrics(path: str, stamp: Stamp) -> pd.DataFrame:
 
 def vocabulary(path: str) -> pd.DataFrame | None:
     """The class table, row = class id."""
-    return _vocabulary(path, files_stamp(path))
+    return _shared(_vocabulary(path, stamp_of(path, "vocabulary")))
 
 
-@st.cache_data(show_spinner=False, max_entries=16)
+@st.cache_resource(show_spinner=False, max_entries=16)
 def _vocabulary(path: str, stamp: Stamp) -> pd.DataFrame | None:
     return _or_none(lambda: RunDirectory(path).vocabulary().table)
 
@@ -140,10 +158,10 @@ def summary(path: str, split: str) -> dict[str, Any] | None:
 
 def per_class(path: str, split: str) -> pd.DataFrame | None:
     """One row per class: the evaluation's columns, then the vocabulary's attributes."""
-    return _per_class(path, split, (*folders_stamp(path), *files_stamp(path)))
+    return _shared(_per_class(path, split, stamp_of(path, "vocabulary", "tables", split=split)))
 
 
-@st.cache_data(show_spinner=False, max_entries=16)
+@st.cache_resource(show_spinner=False, max_entries=16)
 def _per_class(path: str, split: str, stamp: Stamp) -> pd.DataFrame | None:
     table = _or_none(lambda: RunDirectory(path).read_per_class(split))
     classes = _or_none(lambda: RunDirectory(path).vocabulary().table)
@@ -155,82 +173,140 @@ def _per_class(path: str, split: str, stamp: Stamp) -> pd.DataFrame | None:
 
 def per_image_class(path: str, split: str) -> pd.DataFrame | None:
     """Counts per image and class."""
-    return _per_image_class(path, split, folders_stamp(path))
+    return _shared(_per_image_class(path, split, stamp_of(path, "tables", split=split)))
 
 
-@st.cache_data(show_spinner=False, max_entries=8)
+@st.cache_resource(show_spinner=False, max_entries=6)
 def _per_image_class(path: str, split: str, stamp: Stamp) -> pd.DataFrame | None:
     return _or_none(lambda: RunDirectory(path).read_per_image_class(split))
 
 
 def confusions(path: str, split: str) -> pd.DataFrame | None:
     """Sparse confusion counts: truth, predicted, pixels."""
-    return _confusions(path, split, folders_stamp(path))
+    return _shared(_confusions(path, split, stamp_of(path, "tables", split=split)))
 
 
-@st.cache_data(show_spinner=False, max_entries=8)
+@st.cache_resource(show_spinner=False, max_entries=6)
 def _confusions(path: str, split: str, stamp: Stamp) -> pd.DataFrame | None:
     return _or_none(lambda: RunDirectory(path).read_confusions(split))
 
 
 def samples(path: str, split: str) -> list[str]:
-    """Ids of the pictures kept with truth and prediction."""
-    return _samples(path, split, folders_stamp(path))
+    """Ids of the pictures kept with truth and prediction; there may be tens of thousands."""
+    return _samples(path, split, stamp_of(path, "pictures", split=split))
 
 
-@st.cache_data(show_spinner=False, max_entries=8)
+@st.cache_data(show_spinner=False, max_entries=6)
 def _samples(path: str, split: str, stamp: Stamp) -> list[str]:
     return _or_none(lambda: RunDirectory(path).samples(split)) or []
 
 
 def sample(path: str, split: str, image_id: str) -> Sample | None:
     """One picture with truth and prediction."""
-    return _sample(path, split, image_id, folders_stamp(path))
+    return _sample(path, split, image_id, stamp_of(path, "pictures", split=split))
 
 
-@st.cache_data(show_spinner=False, max_entries=64)
+@st.cache_resource(show_spinner=False, max_entries=24)
 def _sample(path: str, split: str, image_id: str, stamp: Stamp) -> Sample | None:
     read = _or_none(lambda: RunDirectory(path).read_sample(split, image_id))
-    return None if read is None else Sample(*read)
+    if read is None:
+        return None
+    for mask in read[1:]:
+        mask.setflags(write=False)
+    return Sample(*read)
 
 
-def thumbnails(path: str, split: str) -> dict[str, str]:
-    """Every kept picture as a small data URL, by image id."""
-    return _thumbnails(path, split, folders_stamp(path))
+def thumbnails(path: str, split: str, ids: Iterable[str] | None = None) -> dict[str, str]:
+    """Kept pictures as small data URLs, by image id; those that cannot be read are left out.
+
+    Args:
+        path: The run's folder.
+        split: The evaluated split.
+        ids: The pictures in view, some dozens; None takes all, which is slow for many.
+    """
+    known = _small_pictures(path, split, stamp_of(path, "pictures", split=split))
+    run = RunDirectory(path)
+    urls: dict[str, str | None] = {}
+    for image_id in samples(path, split) if ids is None else ids:
+        if image_id not in known:
+            small = _or_none(partial(run.read_picture, split, image_id, within=_THUMBNAIL))
+            while len(known) >= _MOST_THUMBNAILS:
+                known.pop(next(iter(known), ""), None)
+            known[image_id] = None if small is None else data_url(small, quality=80)
+        urls[image_id] = known.get(image_id)
+    return {image_id: url for image_id, url in urls.items() if url is not None}
 
 
-@st.cache_data(show_spinner="Preparing the pictures ...", max_entries=8)
-def _thumbnails(path: str, split: str, stamp: Stamp) -> dict[str, str]:
-    urls = {}
-    for image_id in samples(path, split):
-        picture = sample(path, split, image_id)
-        if picture is not None:
-            small = picture.image.copy()
-            small.thumbnail((_THUMBNAIL, _THUMBNAIL))
-            urls[image_id] = data_url(small, quality=80)
-    return urls
+@st.cache_resource(show_spinner=False, max_entries=6)
+def _small_pictures(path: str, split: str, stamp: Stamp) -> dict[str, str | None]:
+    """What ``thumbnails`` has made so far, filled by it: one look-up for a page of pictures."""
+    return {}
 
 
 def projection(path: str) -> pd.DataFrame | None:
     """Maps of the class table: one row per step and class."""
-    return _projection(path, folders_stamp(path))
+    return _shared(_projection(path, stamp_of(path, "embeddings")))
 
 
-@st.cache_data(show_spinner=False, max_entries=8)
+@st.cache_resource(show_spinner=False, max_entries=8)
 def _projection(path: str, stamp: Stamp) -> pd.DataFrame | None:
     return _or_none(RunDirectory(path).read_projection)
 
 
 def class_points(path: str) -> npt.NDArray[np.float32] | None:
     """The last class table with rows of unit length, (C, D) float32."""
-    return _class_points(path, folders_stamp(path))
+    return _class_points(path, stamp_of(path, "embeddings"))
 
 
-@st.cache_data(show_spinner=False, max_entries=8)
+@st.cache_resource(show_spinner=False, max_entries=8)
 def _class_points(path: str, stamp: Stamp) -> npt.NDArray[np.float32] | None:
-    table = _or_none(RunDirectory(path).read_embeddings)
-    if table is None:
+    points = _or_none(RunDirectory(path).read_points)
+    if points is None:
         return None
-    points = table.float().numpy()
     length = np.linalg.norm(points, axis=1, keepdims=True)
-    return np.asarray(points / np.maximum(length, 1e-12), dtype=np.float32)
+    unit = np.asarray(points / np.maximum(length, 1e-12), dtype=np.float32)
+    unit.setflags(write=False)
+    return unit
+
+
+def model(path: str) -> LoadedModel | None:
+    """The network of the newest checkpoint; None where there is none, or none that fits."""
+    return _model(path, stamp_of(path, "config", "vocabulary", "checkpoints"))
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _model(path: str, stamp: Stamp) -> LoadedModel | None:
+    from workbench.distances import ClassEmbeddings
+    from workbench.inference import load_model
+
+    loaded = _or_none(lambda: load_model(RunDirectory(path)))
+    if loaded is None:
+        return None
+    network, step = loaded
+    classes = None
+    if network.table is not None:
+        weight, bias, temperature = network.table()
+        classes = ClassEmbeddings(
+            weight.detach(), None if bias is None else bias.detach(), temperature.detach()
+        )
+    return LoadedModel(network.requires_grad_(False), classes, network.distance, step)
+
+
+def features(path: str, split: str, image_id: str) -> PixelFeatures | None:
+    """What the run's newest network says about a kept picture; None without either."""
+    stamp = stamp_of(path, "config", "vocabulary", "checkpoints", "pictures", split=split)
+    return _features(path, split, image_id, stamp)
+
+
+@st.cache_resource(show_spinner=False, max_entries=6)
+def _features(path: str, split: str, image_id: str, stamp: Stamp) -> PixelFeatures | None:
+    from workbench.inference.inspect import extract_features
+
+    loaded = model(path)
+    if loaded is None:
+        return None
+    picture = _or_none(lambda: RunDirectory(path).read_picture(split, image_id))
+    if picture is None:
+        return None
+    pixels = np.array(picture)
+    return _or_none(lambda: extract_features(loaded.model, pixels))

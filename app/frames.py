@@ -10,6 +10,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from workbench.evaluation import failures
 from workbench.runs import PER_CLASS_COLUMNS
 
 BEST_FIRST: Final = "Best first"
@@ -17,14 +18,7 @@ WORST_FIRST: Final = "Worst first"
 BY_NAME: Final = "By name"
 ORDERS: Final = (WORST_FIRST, BEST_FIRST, BY_NAME)
 
-REASONS: Final = {
-    "absent_from_val": "not in this split",
-    "absent_from_train": "never seen in training",
-    "never_predicted": "never predicted",
-    "swallowed": "swallowed by another class",
-    "mostly_misses": "mostly missed",
-    "mostly_false_alarms": "mostly false alarms",
-}
+REASONS: Final = {code: reason.words for code, reason in failures.REASONS.items()}
 """Reason codes of the evaluation in words; an unknown code is shown with spaces."""
 
 _BASE_COLUMNS = frozenset(
@@ -54,8 +48,13 @@ def selected_ids(event: Mapping[str, Any] | None) -> list[int]:
 
 
 def selected_row(event: Mapping[str, Any] | None, table: pd.DataFrame, column: str) -> object:
-    """The value of a column in the row picked in ``st.dataframe``; None without one."""
-    rows = ((event or {}).get("selection") or {}).get("rows") or []
+    """The value of a column in the row picked in ``st.dataframe``; None without one.
+
+    A row is picked by its check box or, where cells can be selected, by any of its cells.
+    """
+    selection = (event or {}).get("selection") or {}
+    cells = selection.get("cells") or []
+    rows = selection.get("rows") or [cell[0] for cell in cells]
     if not rows or not 0 <= rows[0] < len(table):
         return None
     return table[column].iloc[rows[0]]

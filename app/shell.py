@@ -121,6 +121,11 @@ def context() -> Context:
     return found
 
 
+def state_words(status: str) -> str:
+    """A run's state in words: "training", "no status"."""
+    return _BADGES.get(status, (status, ""))[0]
+
+
 def _describe(info: RunInfo) -> None:
     label, color = _BADGES.get(info.status, (info.status, "gray"))
     parts = [f":{color}-badge[{plain(label)}]"]

@@ -17,6 +17,8 @@ from workbench.bench_commands import add_bench
 from workbench.command import Commands, Outcome, Parser, command
 from workbench.data_commands import add_data
 from workbench.errors import ConfigError, RunError, WorkbenchError
+from workbench.import_commands import add_import
+from workbench.vocabulary_commands import add_vocabulary
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -112,9 +114,11 @@ def _build_parser() -> argparse.ArgumentParser:
         add_data,
         _add_train,
         _add_evaluate,
+        add_import,
         _add_project,
         _add_predict,
         _add_pack,
+        add_vocabulary,
         add_bench,
     ):
         add(commands)
@@ -247,6 +251,9 @@ def _add_predict(commands: Commands) -> None:
     parser.add_argument("images", type=Path, nargs="+", help="picture files")
     parser.add_argument("--out", type=Path, required=True, help="folder for the masks")
     parser.add_argument("--checkpoint", default="last", choices=("last", "best"))
+    parser.add_argument(
+        "--vocabulary", type=Path, help="class file whose classes take the place of the run's"
+    )
 
 
 def _predict(options: argparse.Namespace) -> dict[str, Any]:
@@ -254,7 +261,13 @@ def _predict(options: argparse.Namespace) -> dict[str, Any]:
     from workbench.runs import RunDirectory
 
     run = RunDirectory.open(options.run)
-    return predict_files(run, options.images, options.out, checkpoint=options.checkpoint)
+    return predict_files(
+        run,
+        options.images,
+        options.out,
+        checkpoint=options.checkpoint,
+        class_file=options.vocabulary,
+    )
 
 
 def _add_pack(commands: Commands) -> None:

@@ -23,6 +23,7 @@ def add_bench(commands: Commands) -> None:
     _add_predict(actions)
     _add_prepare(actions)
     _add_loading(actions)
+    _add_app(actions)
 
 
 def _action(
@@ -238,3 +239,28 @@ def _loading(options: argparse.Namespace) -> Outcome:
         options.root, options.dataset, crop=options.crop, repetitions=options.repetitions
     )
     return _outcome(rows, options, "{data}, jitter {color_jitter}, {pipeline}", loading.SHOWN)
+
+
+def _add_app(actions: Commands) -> None:
+    text = "how quickly the app draws and answers, in a headless browser, on LVIS val's size"
+    parser = _action(actions, "app", _app, text)
+    parser.add_argument("--images", type=int, help="images of the evaluation (default: 19809)")
+    parser.add_argument(
+        "--runs", type=Path, help="folder to make the runs in, or to find them (default: neither)"
+    )
+    parser.add_argument("--pages", default="", help="comma separated (default: all)")
+    parser.add_argument("--cold", type=int, default=3, help="first paints of each page")
+    parser.add_argument("--repeats", type=int, default=5, help="times everything else is done")
+
+
+def _app(options: argparse.Namespace) -> Outcome:
+    from workbench.benchmarks import app, app_data
+
+    rows = app.run_app(
+        images=options.images or app_data.IMAGES,
+        runs=options.runs,
+        pages=[name for name in options.pages.split(",") if name],
+        cold=options.cold,
+        repeats=options.repeats,
+    )
+    return _outcome(rows, options, "{page}, {action}, {condition}", app.SHOWN)

@@ -18,23 +18,32 @@ def page() -> None:
     run = shell.context()
     st.title("Classes")
     split, table = shell.need_evaluation(run)
-    ids = [int(class_id) for class_id in table["class_id"]]
-    state.seed("class", [None, *ids], None, int)
-    shown = _filters(table)
-    left, right = shell.stack("classes", [3, 2])
-    with left:
-        _table(shown, table)
-    with right:
-        _scatter(shown)
-    chosen = st.session_state[state.widget_key("class")]
-    state.publish("class", chosen)
-    # A choice without a widget would be forgotten when another page is opened.
-    st.session_state[state.widget_key("class")] = chosen
-    if chosen is None:
-        st.info("Pick a row or a point to see that class in detail.", icon=":material/touch_app:")
-    else:
-        st.divider()
-        class_detail.show(run, split, table, int(chosen))
+    _explore(run, split, table)
+
+
+@st.fragment
+def _explore(run: shell.Context, split: str, table: pd.DataFrame) -> None:
+    """Filters, table, plot and detail; a click in it draws nothing else again."""
+    with state.url(fragment=True):
+        ids = [int(class_id) for class_id in table["class_id"]]
+        state.seed("class", [None, *ids], None, int)
+        shown = _filters(table)
+        left, right = shell.stack("classes", [3, 2])
+        with left:
+            _table(shown, table)
+        with right:
+            _scatter(shown)
+        chosen = st.session_state[state.widget_key("class")]
+        state.publish("class", chosen)
+        # A choice without a widget would be forgotten when another page is opened.
+        st.session_state[state.widget_key("class")] = chosen
+        if chosen is None:
+            st.info(
+                "Pick a row or a point to see that class in detail.", icon=":material/touch_app:"
+            )
+        else:
+            st.divider()
+            class_detail.show(run, split, table, int(chosen))
 
 
 def _filters(table: pd.DataFrame) -> pd.DataFrame:
@@ -71,6 +80,7 @@ def _table(shown: pd.DataFrame, table: pd.DataFrame) -> None:
             "iou": shown["iou"],
             "group": shown["group"],
             "train_images": shown["train_images"] if frames.has_train_counts(table) else None,
+            "train_pixels": shown["train_pixels"] if frames.has_train_counts(table) else None,
             "val_images": shown["val_images"],
             "reason": [frames.reason_text(code) for code in shown["reason"]],
             "nearest": [
@@ -86,7 +96,9 @@ def _table(shown: pd.DataFrame, table: pd.DataFrame) -> None:
     key = f"class_table_{abs(hash(tuple(view['class_id'])))}"
 
     def pick() -> None:
-        state.choose("class", frames.selected_row(st.session_state.get(key), view, "class_id"))
+        picked = frames.selected_row(st.session_state.get(key), view, "class_id")
+        if picked is not None:
+            state.choose("class", int(str(picked)))
 
     scored = int((shown["truth_pixels"] > 0).sum())
     st.caption(
@@ -97,7 +109,7 @@ def _table(shown: pd.DataFrame, table: pd.DataFrame) -> None:
         view,
         key=key,
         on_select=pick,
-        selection_mode="single-row",
+        selection_mode=["single-row", "single-cell"],
         hide_index=True,
         width="stretch",
         height=_HEIGHT,
@@ -118,6 +130,9 @@ def _columns() -> dict[str, Any]:
         "group": column.TextColumn("Group", width=80),
         "train_images": column.NumberColumn(
             "Trained on", width=84, help="Training images that show it."
+        ),
+        "train_pixels": column.NumberColumn(
+            "Trained px", width=84, format="compact", help="Training pixels of it."
         ),
         "val_images": column.NumberColumn(
             "Val images", width=80, help="Images of this split that show it."

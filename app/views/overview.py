@@ -7,7 +7,7 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import data, frames, shell
+from app import comparison, data, frames, shell, state, training
 from workbench import charts
 
 
@@ -16,7 +16,7 @@ def page() -> None:
     run = shell.context()
     st.title(shell.plain(run.name))
     _subtitle(run)
-    _status(run)
+    training.show_status(run)
     table = None if run.split is None else data.per_class(run.path, run.split)
     if run.split is None or table is None:
         shell.explain_missing(
@@ -25,18 +25,29 @@ def page() -> None:
         )
     else:
         _headline(data.summary(run.path, run.split) or {}, table, run.split)
-    left, right = shell.stack("charts", [1, 1])
-    with left:
-        _curves(run)
-    if table is not None:
-        with right:
-            st.subheader("Mean IoU by group")
-            figure = charts.group_bars(frames.group_scores(table), dark=shell.dark(), height=250)
-            shell.show_plot(figure, "groups")
-            st.subheader("Classes by IoU")
-            figure = charts.iou_histogram(table, dark=shell.dark(), height=250)
-            shell.show_plot(figure, "histogram")
+    _charts(run, table)
     _all_runs(run)
+    comparison.show(run, shell.all_runs())
+
+
+def _charts(run: shell.Context, table: pd.DataFrame | None) -> None:
+    """Curves left, scores right; those of a running training stand with its status."""
+    curves = not training.is_running(run)
+    columns = shell.stack("charts", [1, 1])
+    if curves:
+        with columns[0]:
+            training.loss_curve(run)
+            training.score_curve(run)
+    if table is None:
+        return
+    with columns[1 if curves else 0]:
+        st.subheader("Mean IoU by group")
+        figure = charts.group_bars(frames.group_scores(table), dark=shell.dark(), height=250)
+        shell.show_plot(figure, "groups")
+    with columns[1]:
+        st.subheader("Classes by IoU")
+        figure = charts.iou_histogram(table, dark=shell.dark(), height=250)
+        shell.show_plot(figure, "histogram")
 
 
 def _subtitle(run: shell.Context) -> None:
@@ -55,36 +66,6 @@ def _subtitle(run: shell.Context) -> None:
         if isinstance(value, (str, int)):
             parts.append(wording.format(value))
     st.caption(" · ".join(shell.plain(part) for part in dict.fromkeys(parts)))
-
-
-@st.fragment(run_every=5)
-def _follow(path: str) -> None:
-    status = data.status(path)
-    if status.get("state") != "running":
-        st.rerun()
-    _progress(status)
-
-
-def _progress(status: dict[str, Any]) -> None:
-    step, steps = status.get("step"), status.get("steps")
-    if isinstance(step, int) and isinstance(steps, int) and steps > 0:
-        left = shell.duration(status.get("eta_seconds"))
-        text = f"Step {step:,} of {steps:,}" + (f", about {left} left" if left else "")
-        st.progress(min(1.0, step / steps), text=text)
-    else:
-        st.caption("Training has started.")
-
-
-def _status(run: shell.Context) -> None:
-    status = data.status(run.path)
-    message = str(status.get("message") or "")
-    if status["state"] == "running":
-        _follow(run.path)
-    elif status["state"] == "failed":
-        st.error(f"Training failed. {shell.plain(message)}")
-    elif status["state"] == "interrupted":
-        _progress({**status, "eta_seconds": None})
-        st.warning("Training was interrupted. Add --resume to its command to go on.")
 
 
 def _headline(summary: dict[str, Any], table: pd.DataFrame, split: str) -> None:
@@ -119,30 +100,24 @@ def _headline(summary: dict[str, Any], table: pd.DataFrame, split: str) -> None:
     )
 
 
-def _curves(run: shell.Context) -> None:
-    metrics = data.metrics(run.path)
-    if "loss" not in metrics or metrics["loss"].notna().sum() == 0:
-        st.subheader("Training loss")
-        shell.explain_missing("No training record yet.", None)
-        return
-    st.subheader("Training loss")
-    figure = charts.curve(metrics, "loss", label="loss (nats per pixel)", dark=shell.dark())
-    shell.show_plot(figure, "loss")
-    if "val_miou" in metrics and metrics["val_miou"].notna().any():
-        st.subheader("Mean IoU during training")
-        figure = charts.curve(metrics, "val_miou", label="mean IoU", dark=shell.dark(), height=220)
-        shell.show_plot(figure, "score")
-
-
 def _all_runs(run: shell.Context) -> None:
+    """The runs on disk; a row picked opens that run."""
     infos = shell.all_runs()
-    if len(infos) < 2:
-        return
-    st.subheader("All runs")
+    names = [info.name for info in infos]
+    key = f"runs_{abs(hash((run.name, *names)))}"
+
+    def pick() -> None:
+        view = pd.DataFrame({"name": names})
+        name = frames.selected_row(st.session_state.get(key), view, "name")
+        if name is not None:
+            state.choose("run", name)
+
+    st.subheader("Runs")
+    st.caption("All runs in this folder. Pick a row to open that run.")
     table = pd.DataFrame(
         {
-            "Run": [info.name for info in infos],
-            "State": [info.status for info in infos],
+            "Run": names,
+            "State": [shell.state_words(info.status) for info in infos],
             "Dataset": [info.dataset for info in infos],
             "Classes": [info.classes for info in infos],
             "Mean IoU": [info.miou for info in infos],
@@ -151,10 +126,15 @@ def _all_runs(run: shell.Context) -> None:
     )
     st.dataframe(
         table,
+        key=key,
+        on_select=pick,
+        selection_mode="single-row",
         hide_index=True,
         width="stretch",
+        height="content" if len(table) <= 8 else 318,
         placeholder="–",
         column_config={
+            "Classes": st.column_config.NumberColumn(format="localized"),
             "Mean IoU": st.column_config.ProgressColumn(
                 format="%.3f", min_value=0.0, max_value=1.0
             ),

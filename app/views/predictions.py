@@ -1,94 +1,227 @@
-"""Predictions: a picture, its truth, what the model says, and where it errs."""
+"""Predictions: a picture, its truth, what the model says, where it errs, and why."""
 
 from __future__ import annotations
 
-from typing import Any
+import hashlib
+import sys
+import threading
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NamedTuple
 
+import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import data, frames, shell, state, viewer
-from app.bars import Bar, bars, chip
+from app import (
+    contact_sheet,
+    data,
+    data_pictures,
+    frames,
+    own_picture,
+    pictures,
+    pixel_panel,
+    shell,
+    state,
+    viewer,
+)
+from app.pictures import Ids, PictureIndex, Pixel
+
+if TYPE_CHECKING:
+    from workbench.distances import ClassEmbeddings
+
+_EVALUATED = "Evaluated pictures"
+_OWN = "Your own picture"
+_PIXEL_OF = "pixel_of"
+_KEPT_WIDGETS = ("unknown", "with_edits", "pixel_k")
 
 
 def page() -> None:
     """Draws the page."""
     run = shell.context()
     st.title("Predictions")
-    kept = [] if run.split is None else data.samples(run.path, run.split)
+    for key in _KEPT_WIDGETS:  # Streamlit forgets a widget that one run did not draw
+        if key in st.session_state:
+            st.session_state[key] = st.session_state[key]
     classes = data.vocabulary(run.path)
-    if run.split is None or not kept or classes is None:
-        shell.explain_missing(
-            "No pictures with predictions were kept for this run yet. Evaluation keeps a sample:",
-            run.command("evaluate"),
-        )
+    kept = [] if run.split is None else data.samples(run.path, run.split)
+    if classes is None or (not kept and not data_pictures.has_model(run.path)):
+        _explain_nothing_kept(run)
         st.stop()
-    ranked = _controls(run, run.split, kept, classes)
-    image_id = st.session_state[state.widget_key("image")]
+    state.seed("source", (_EVALUATED, _OWN), _EVALUATED, str)
+    source = st.segmented_control(
+        "Pictures",
+        (_EVALUATED, _OWN),
+        key=state.widget_key("source"),
+        required=True,
+        label_visibility="collapsed",
+    )
+    state.publish("source", source if source == _OWN else None)
+    if source == _OWN:
+        own_picture.show(run, classes)
+    elif run.split is None or not kept:
+        _explain_nothing_kept(run)
+    else:
+        _evaluated(run, run.split, classes)
+    if data_pictures.has_model(run.path):
+        _warm_up(run.path)
+
+
+def _explain_nothing_kept(run: shell.Context) -> None:
+    shell.explain_missing(
+        "No pictures with predictions were kept for this run yet. Evaluation keeps a sample:",
+        run.command("evaluate"),
+    )
+
+
+def _warm_up(path: str) -> None:
+    """Loads torch and the network beside the page, so that the first click need not wait."""
+    warm: set[str] = st.session_state.setdefault("warmed_up", set())
+    if path not in warm:
+        warm.add(path)
+        threading.Thread(target=data.model, args=(path,), daemon=True).start()
+
+
+def _evaluated(run: shell.Context, split: str, classes: pd.DataFrame) -> None:
+    index = data_pictures.picture_index(run.path, split)
+    _follow_a_link(index)
+    ranked = _filters(index, classes)
+    if not len(ranked):
+        st.info("No kept picture meets both filters.", icon=":material/filter_alt_off:")
+        st.button("Show all pictures", on_click=_clear_filters)
+        return
+    ids = [str(image_id) for image_id in ranked["image_id"]]
+    state.seed("image", set(ids), ids[0], str)
+    image_id = str(st.session_state[state.widget_key("image")])
+    st.session_state[state.widget_key("image")] = image_id
     state.publish("image", image_id)
-    _picture(run, run.split, image_id, classes)
-    _contact_sheet(run, run.split, ranked)
+    at = ids.index(image_id)
+    _steps(ids, at, ranked)
+    _picture(run, split, image_id, classes)
+    contact_sheet.show(run, split, ranked, at)
 
 
-def _controls(
-    run: shell.Context, split: str, kept: list[str], classes: pd.DataFrame
-) -> pd.DataFrame:
+def _follow_a_link(index: PictureIndex) -> None:
+    """Lets go of filters that would hide the picture which a link asks for."""
+    if not state.asked_for("image"):
+        return
+    wanted = st.query_params.get("image")
+    filters = {
+        name: st.session_state.get(state.widget_key(name), st.session_state.get(f"last_{name}"))
+        for name in ("with", "predicted")
+        if st.query_params.get(name) is None
+    }
+    found = pictures.find_pictures(
+        index, in_truth=filters.get("with"), predicted=filters.get("predicted")
+    )
+    if wanted in index.ids and wanted not in set(found["image_id"]):
+        _clear_filters()
+
+
+def _clear_filters() -> None:
+    state.choose("with", None)
+    state.choose("predicted", None)
+
+
+def _filters(index: PictureIndex, classes: pd.DataFrame) -> pd.DataFrame:
     """The row of choices; returns the pictures in the order chosen."""
-    counts = data.per_image_class(run.path, split)
     names = frames.labels(classes)
-    present = _classes_in(counts, kept, names)
-    state.seed("with", [None, *present], None, int)
+    chosen: dict[str, int | None] = {}
+    columns = shell.flow("filters_pictures", [1.3, 1.3, 1.5, 1.2])
+    for column, name, label, there in (
+        (columns[0], "with", "Class in truth", index.truth_classes),
+        (columns[1], "predicted", "Class predicted", index.predicted_classes),
+    ):
+        options = [class_id for class_id in there if class_id in names]
+        options.sort(key=lambda class_id: names[class_id].lower())
+        state.seed(name, {None, *options}, None, int)
+        with column:
+            chosen[name] = st.selectbox(
+                label,
+                options,
+                index=None,
+                format_func=lambda class_id: names[class_id],
+                placeholder="any class",
+                key=state.widget_key(name),
+            )
+        state.publish(name, chosen[name])
     state.seed("order", frames.ORDERS, frames.WORST_FIRST, str)
-    filters, ordering, picker = shell.flow("filters_pictures", [1.2, 1.4, 2.4])
-    with filters:
-        wanted = st.selectbox(
-            "Pictures with",
-            present,
-            index=None,
-            format_func=lambda class_id: names[class_id],
-            placeholder="any class",
-            key=state.widget_key("with"),
-        )
-    with ordering:
+    with columns[2]:
         order = st.segmented_control(
             "Order by IoU", frames.ORDERS, key=state.widget_key("order"), required=True
         )
-    state.publish("with", wanted)
     state.publish("order", order)
-    ranked = frames.rank_images(kept, counts, class_id=wanted, order=order or frames.WORST_FIRST)
-    ids = [str(image_id) for image_id in ranked["image_id"]]
-    scores = dict(zip(ids, ranked["score"], strict=True))
-    state.seed("image", ids, ids[0], str)
-    with picker, st.container(horizontal=True, vertical_alignment="bottom"):
-        st.selectbox(
-            f"Picture, {len(ids)} to choose from",
-            ids,
-            format_func=lambda image_id: f"{image_id} · IoU {shell.number(scores[image_id], 2)}",
-            key=state.widget_key("image"),
+    ranked = pictures.find_pictures(
+        index,
+        in_truth=chosen["with"],
+        predicted=chosen["predicted"],
+        order=order or frames.WORST_FIRST,
+    )
+    with columns[3]:
+        _go_to(ranked)
+    _offer_the_chosen_class(index, names, chosen["with"])
+    return ranked
+
+
+def _offer_the_chosen_class(index: PictureIndex, names: dict[int, str], wanted: int | None) -> None:
+    """A class chosen on another page is one click away, but does not filter unasked."""
+    last = st.session_state.get("last_class")
+    if last is None or last == wanted or last not in names:
+        return
+    if last in index.truth_classes:
+        st.button(
+            f"Only pictures with {shell.plain(names[last])}",
+            icon=":material/filter_alt:",
+            type="tertiary",
+            on_click=state.choose,
+            args=("with", last),
+            key="only_chosen_class",
         )
-        at = ids.index(st.session_state[state.widget_key("image")])
-        for icon, help_text, to in (
-            (":material/chevron_left:", "Previous picture", at - 1),
-            (":material/chevron_right:", "Next picture", at + 1),
+
+
+def _go_to(ranked: pd.DataFrame) -> None:
+    def go() -> None:
+        text = str(st.session_state["go_to"])
+        found = pictures.find_id([str(one) for one in ranked["image_id"]], text)
+        if found is not None:
+            state.choose("image", found)
+            st.session_state["go_to"] = ""
+        st.session_state["not_found"] = text if found is None and text.strip() else None
+
+    st.text_input("Go to picture", placeholder="its id, or part of it", key="go_to", on_change=go)
+    missing = st.session_state.get("not_found")
+    if missing:
+        st.caption(f"No picture here has {shell.plain(missing)} in its id.")
+
+
+def _steps(ids: Sequence[str], at: int, ranked: pd.DataFrame) -> None:
+    """Previous and next, and which picture this is."""
+    with st.container(horizontal=True, vertical_alignment="center"):
+        for step, icon, help_text in (
+            (-1, ":material/chevron_left:", "Previous picture"),
+            (1, ":material/chevron_right:", "Next picture"),
         ):
+            to = at + step
             st.button(
                 "",
                 icon=icon,
                 help=help_text,
-                key=f"step_{to - at}",
+                key=f"step_{step}",
                 disabled=not 0 <= to < len(ids),
                 on_click=state.choose,
-                args=("image", ids[to % len(ids)]),
+                args=("image", ids[min(max(to, 0), len(ids) - 1)]),
             )
-    return ranked
+        score = shell.number(ranked["score"].iloc[at], 2)
+        st.markdown(
+            f"**{shell.plain(ids[at])}** &nbsp;:gray[{at + 1:,} of {len(ids):,} · IoU {score}]"
+        )
 
 
-def _classes_in(counts: pd.DataFrame | None, kept: list[str], names: dict[int, str]) -> list[int]:
-    """Classes that occur in the kept pictures, by name."""
-    if counts is None:
-        return []
-    found = counts.loc[counts["image_id"].astype(str).isin(kept), "class_id"].unique()
-    return sorted((int(c) for c in found if int(c) in names), key=lambda c: names[c].lower())
+class _Seen(NamedTuple):
+    """What a picture's labels are at the moment: the run's own, or those of edited classes."""
+
+    looked: pixel_panel.Looked
+    key: str
+    edited: bool
 
 
 @st.fragment
@@ -100,117 +233,114 @@ def _picture(run: shell.Context, split: str, image_id: str, classes: pd.DataFram
             run.command("evaluate"),
         )
         return
-    view = frames.classes_in_view(sample.truth, sample.prediction, classes)
-    pixel = viewer.show(f"{run.path}|{split}|{image_id}", sample, view)
-    if pixel is not None:
-        _pixel(run, sample, pixel, classes)
+    has_model = data_pictures.has_model(run.path)
+    unknown, with_edits = _switches(run, has_model)
+    width, height = sample.image.size
+    with state.url(fragment=True):  # a click runs this part of the page alone
+        pixel = _pixel_in_view(f"{run.path}|{split}|{image_id}", width, height)
+        seen = _look(run, split, image_id, sample, classes, with_edits=with_edits)
+        lens = seen.looked.lens
+        if lens is None and (unknown or (has_model and pixel is not None)):
+            lens = data_pictures.lens(run.path, split, image_id)
+        heat = own_picture.heat_map(lens) if unknown and lens is not None else None
+        looked = seen.looked._replace(lens=lens)
+        key = f"{seen.key}|{heat is not None}"
+        sent = _drawn(
+            key, viewer.Scene(sample.image, looked.truth, looked.prediction, heat), looked.classes
+        )
+        viewer.show(key, sent, pixel, lambda at: state.choose("pixel", str(at)))
+        if unknown and heat is None:
+            st.caption("The checkpoint of this run cannot be read, so nothing is known of pixels.")
+        if pixel is not None:
+            seen_classes = pictures.with_colors(looked.classes, sent["classes"])
+            pixel_panel.show(run, pixel, looked._replace(classes=seen_classes), "kept")
 
 
-def _pixel(
-    run: shell.Context, sample: data.Sample, pixel: viewer.Pixel, classes: pd.DataFrame
-) -> None:
-    """What lies under the pinned pixel, and what lies near in the space of classes."""
-    truth = int(sample.truth[pixel.y, pixel.x])
-    given = int(sample.prediction[pixel.y, pixel.x])
-    points = data.class_points(run.path)
-    names = frames.labels(classes)
-    with st.container(border=True):
-        facts, near = st.columns([2, 3], gap="large")
-        with facts:
-            st.markdown(f"**Pixel {pixel.x}, {pixel.y}**")
-            st.html(f"<div>Truth &nbsp;{_named(truth, classes)}</div>")
-            st.html(f"<div>Prediction &nbsp;{_named(given, classes)}</div>")
-            if points is not None and 0 <= given < len(points):
-                st.caption(_verdict(truth, given, frames.nearest_classes(points, given), names))
-        with near:
-            if points is None or not 0 <= given < len(points):
-                st.caption("This run keeps no table of class embeddings, so nothing can be near.")
-                return
-            st.markdown(
-                f"**Nearest other classes of {shell.plain(names[given])}** "
-                ":small[:gray[distance of the unit vectors, 0 to 2]]"
+def _switches(run: shell.Context, has_model: bool) -> tuple[bool, bool]:
+    """Whether the unknown panel is asked for, and the edited classes."""
+    if not has_model:
+        return False, False
+    with st.container(horizontal=True, gap="medium"):
+        unknown = st.toggle(
+            "Unknown: how far from every class", key="unknown", help=own_picture.UNKNOWN_HELP
+        )
+        with_edits = False
+        if _edits(run.path) is not None:
+            with_edits = st.toggle(
+                "With my edited classes",
+                key="with_edits",
+                help="Labels the picture again with the classes as edited on Vocabulary.",
             )
-            near_classes = frames.nearest_classes(points, given).head(6).to_dict("records")
-            lines = [
-                Bar(
-                    name=names[int(row["class_id"])],
-                    color=str(classes["color"].iloc[int(row["class_id"])]),
-                    share=float(row["distance"]) / 2,  # unit vectors are at most 2 apart
-                    number=f"{row['distance']:.3f}",
-                    note="the truth" if row["class_id"] == truth else "",
-                )
-                for row in near_classes
-                if int(row["class_id"]) in names
-            ]
-            st.html(bars(lines))
+    return unknown, with_edits
 
 
-def _named(class_id: int, classes: pd.DataFrame) -> str:
-    if not 0 <= class_id < len(classes):
-        return chip("ignored", "#8d939c")
-    row = classes.iloc[class_id]
-    return f"<b>{chip(row['name'], row['color'])}</b>"
+def _edits(path: str) -> tuple[ClassEmbeddings, pd.DataFrame] | None:
+    """The edited classes of a run; None without any."""
+    if "app.edited" not in sys.modules:
+        return None  # nobody can have edited anything yet, and loading it costs seconds
+    from app import edited
+
+    return edited.edited_table(path)
 
 
-def _verdict(truth: int, given: int, near: pd.DataFrame, names: dict[int, str]) -> str:
-    if truth < 0:
-        return "This pixel has no truth; it does not count."
-    if truth == given:
-        return "The prediction is right here."
-    row = near[near["class_id"] == truth].iloc[0]
-    return (
-        f"The true class is number {int(row['rank']):,} of {len(near):,} by distance from the "
-        f"predicted one ({row['distance']:.3f}); the nearest is "
-        f"{shell.plain(names[int(near['class_id'].iloc[0])])} ({near['distance'].iloc[0]:.3f})."
+def _look(
+    run: shell.Context,
+    split: str,
+    image_id: str,
+    sample: data.Sample,
+    classes: pd.DataFrame,
+    *,
+    with_edits: bool,
+) -> _Seen:
+    """The labels of a picture, as they were evaluated or as the edited classes make them."""
+    plain = pixel_panel.Looked(sample.truth, sample.prediction, classes, None, None, image_id)
+    stamp = data_pictures.picture_stamp(run.path, split)
+    key = hashlib.sha256(f"{run.path}|{split}|{image_id}|{stamp}".encode()).hexdigest()[:24]
+    table = _edits(run.path) if with_edits else None
+    if table is None:
+        return _Seen(plain, key, edited=False)
+    from app import edited
+    from workbench.inference.vocabulary_edits import remap
+
+    lookup, version = edited.edited_lookup(run.path), edited.version(run.path)
+    lens = data_pictures.lens(run.path, split, image_id, table, version)
+    if lens is None or lookup is None:
+        return _Seen(plain, key, edited=False)
+    changed = pixel_panel.Looked(
+        truth=remap(sample.truth, lookup),
+        prediction=data_pictures.labels(lens),
+        classes=table[1],
+        lens=lens,
+        own_ids=_own_ids(lookup, len(table[1])),
+        image_id=image_id,
     )
+    return _Seen(changed, f"{key}|{version}", edited=True)
 
 
-def _contact_sheet(run: shell.Context, split: str, ranked: pd.DataFrame) -> None:
-    st.subheader("All pictures")
-    urls = data.thumbnails(run.path, split)
-    counts = data.per_image_class(run.path, split)
-    table = ranked.assign(picture=ranked["image_id"].map(urls))
-    if counts is not None:
-        facts = frames.image_scores(counts)[["image_id", "accuracy", "classes"]]
-        table = table.merge(facts, on="image_id", how="left")
-
-    def pick() -> None:
-        picked = frames.selected_row(st.session_state.get(key), table, "image_id")
-        if picked is not None:
-            state.choose("image", str(picked))
-
-    key = f"sheet_{abs(hash(tuple(table['image_id'])))}"
-    shown = [
-        name for name in ("picture", "image_id", "score", "accuracy", "classes") if name in table
-    ]
-    st.dataframe(
-        table[shown],
-        key=key,
-        on_select=pick,
-        selection_mode="single-row",
-        hide_index=True,
-        width="stretch",
-        height=420,
-        row_height=64,
-        placeholder="–",
-        column_config=_columns(),
-    )
+def _own_ids(lookup: Ids, count: int) -> Ids:
+    """The run's id of each edited class, the first where several were merged; -1 = none."""
+    own = np.full(count, -1, dtype=np.int64)
+    for old in np.flatnonzero(lookup >= 0)[::-1]:
+        own[lookup[old]] = old
+    return own
 
 
-def _columns() -> dict[str, Any]:
-    column = st.column_config
-    share: dict[str, Any] = {"format": "%.2f", "min_value": 0.0, "max_value": 1.0}
-    return {
-        "picture": column.ImageColumn("Picture", width=90),
-        "image_id": column.TextColumn("Id"),
-        "score": column.ProgressColumn(
-            "IoU", help="Mean over its classes, or of the class filtered by.", **share
-        ),
-        "accuracy": column.ProgressColumn(
-            "Pixel accuracy", help="Share of labelled pixels that are right.", **share
-        ),
-        "classes": column.NumberColumn("Classes in truth"),
-    }
+def _pixel_in_view(picture: str, width: int, height: int) -> Pixel | None:
+    """The pixel chosen in this picture; one of another picture is let go."""
+    if st.session_state.get(_PIXEL_OF, picture) != picture and not state.asked_for("pixel"):
+        state.choose("pixel", None)
+    st.session_state[_PIXEL_OF] = picture
+    state.seed("pixel", pictures.PixelGrid(width, height), None, str)
+    text = st.session_state[state.widget_key("pixel")]
+    state.publish("pixel", text)
+    return pictures.parse_pixel(text, width, height)
+
+
+@st.cache_data(show_spinner=False, max_entries=32)
+def _drawn(key: str, _scene: viewer.Scene, _classes: pd.DataFrame) -> dict[str, Any]:
+    assert _scene.truth is not None
+    view = frames.classes_in_view(_scene.truth, _scene.prediction, _classes)
+    return viewer.drawn(_scene, view)
 
 
 if __name__ == "__main__":

@@ -13,7 +13,13 @@ from streamlit.testing.v1 import AppTest
 
 from app import shell
 
-PAGES = ["views/overview.py", "views/predictions.py", "views/classes.py", "views/class_map.py"]
+PAGES = [
+    "views/overview.py",
+    "views/predictions.py",
+    "views/classes.py",
+    "views/failures.py",
+    "views/class_map.py",
+]
 Open = Callable[..., AppTest]
 
 
@@ -98,7 +104,8 @@ def test_choice_is_in_the_url_and_survives_a_change_of_page(
 
 @pytest.mark.parametrize("value", ["99999", "-1", "x", ""])
 def test_nonsense_in_the_url_is_ignored(synthetic_runs: Path, open_app: Open, value: str) -> None:
-    query = {name: value for name in ("class", "image", "with", "layout", "color", "order")}
+    names = ("class", "image", "with", "predicted", "pixel", "source", "layout", "color", "order")
+    query = dict.fromkeys(names, value)
     app = open_app(synthetic_runs, **query)
     for page in PAGES:
         app.switch_page(page).run()
@@ -106,34 +113,13 @@ def test_nonsense_in_the_url_is_ignored(synthetic_runs: Path, open_app: Open, va
         assert not app.error
 
 
-def test_pictures_by_class_and_order(synthetic_runs: Path, open_app: Open) -> None:
-    app = open_app(synthetic_runs, "views/predictions.py")
-    worst = app.selectbox(key="choice_image").value
-    app.button_group(key="choice_order").set_value("Best first").run()
-    best_first = app.dataframe[-1].value
-    assert best_first["score"].is_monotonic_decreasing
-    assert best_first["image_id"].iloc[-1] == worst
-    app.selectbox(key="choice_with").set_value(1283).run()
-    assert not app.exception
-    assert len(app.dataframe[-1].value) > 0
-
-
-def test_next_picture(synthetic_runs: Path, open_app: Open) -> None:
-    app = open_app(synthetic_runs, "views/predictions.py")
-    order = app.dataframe[-1].value["image_id"].tolist()
-    app.button(key="step_1").click().run()
-    assert app.selectbox(key="choice_image").value == order[1]
-    assert app.query_params["image"] == order[1]
-    app.button(key="step_-1").click().run()
-    assert app.selectbox(key="choice_image").value == order[0]
-
-
 @pytest.mark.parametrize("layout", ["UMAP 2D", "UMAP 3D", "PCA 2D", "PCA 3D"])
 def test_map_layouts_and_colours(synthetic_runs: Path, open_app: Open, layout: str) -> None:
     app = open_app(synthetic_runs, "views/class_map.py", layout=layout)
     colors = app.selectbox(key="choice_color").options
-    assert colors == ["IoU", "frequency", "group", "supercategory", "shape", "hue", "texture"]
-    for name in ("train_images", "group", "hue"):
+    attributes = ["group", "supercategory", "shape", "hue", "texture"]
+    assert colors == ["IoU", "frequency", *attributes, "trouble"]
+    for name in ("train_images", "group", "hue", "reason"):
         app.selectbox(key="choice_color").set_value(name).run()
         assert not app.exception
     app.text_input(key="map_find").set_value("teal star").run()

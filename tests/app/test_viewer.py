@@ -11,8 +11,8 @@ import pandas as pd
 import pytest
 from PIL import Image
 
-from app import bars, frames, pixels, viewer
-from app.data import Sample
+from app import bars, frames, pictures, pixels, viewer
+from workbench.vocabulary import palette
 
 EVIL = "<img src=x onerror=alert(1)>"
 
@@ -34,36 +34,91 @@ def test_jpeg_or_png() -> None:
 
 
 @pytest.fixture
-def sample() -> Sample:
+def scene() -> viewer.Scene:
     truth = np.full((5, 8), 1283, dtype=np.int64)
     truth[0] = -100
     prediction = truth.copy()
     prediction[0] = 7
     prediction[4] = 300
-    return Sample(Image.new("RGB", (8, 5)), truth, prediction)
+    return viewer.Scene(Image.new("RGB", (8, 5)), truth, prediction)
 
 
-def test_payload_is_plain_json_with_the_classes_in_view(sample: Sample) -> None:
-    table = pd.DataFrame({"name": [f"n{n}" for n in range(1284)], "color": "#123456"})
-    table.loc[1283, "name"] = EVIL
-    view = frames.classes_in_view(sample.truth, sample.prediction, table)
-    sent = json.loads(json.dumps(viewer.payload("k", sample, view, viewer.Pixel(3, 2))))
-    assert (sent["width"], sent["height"], sent["pin"]) == (8, 5, [3, 2])
+@pytest.fixture
+def table() -> pd.DataFrame:
+    names = [f"n{n}" for n in range(1284)]
+    return pd.DataFrame({"name": names, "color": palette(1284)})
+
+
+def test_what_is_drawn_is_plain_json_with_the_classes_in_view(
+    scene: viewer.Scene, table: pd.DataFrame
+) -> None:
+    table.loc[1283, ["name", "color"]] = [EVIL, "#aa3311"]
+    table.loc[300, "color"] = "#1133aa"
+    assert scene.truth is not None
+    view = frames.classes_in_view(scene.truth, scene.prediction, table)
+    sent = json.loads(json.dumps(viewer.drawn(scene, view), allow_nan=False))
+    assert (sent["width"], sent["height"], sent["heat"]) == (8, 5, None)
     assert sent["errors"] == "25.0% of pixels"
     assert [one["id"] for one in sent["classes"]] == [1283, 300]
     assert sent["classes"][0] == {
-        **{"id": 1283, "name": EVIL, "color": "#123456"},
+        **{"id": 1283, "name": EVIL, "color": "#aa3311"},
         **{"iou": 0.75, "truth": 32, "predicted": 24},
     }
+
+
+def test_classes_of_one_color_can_be_told_apart(scene: viewer.Scene, table: pd.DataFrame) -> None:
+    table["color"] = "#123456"
+    assert scene.truth is not None
+    view = frames.classes_in_view(scene.truth, scene.prediction, table)
+    first, second = viewer.drawn(scene, view)["classes"]
+    assert first["color"] == "#123456" != second["color"]
+
+
+def test_a_picture_without_truth(scene: viewer.Scene, table: pd.DataFrame) -> None:
+    scene = scene._replace(truth=None)
+    view = pictures.classes_predicted(scene.prediction, table)
+    sent = json.loads(json.dumps(viewer.drawn(scene, view), allow_nan=False))
+    assert sent["truth"] is None and sent["errors"] is None
+    assert [(one["id"], one["predicted"], one["iou"]) for one in sent["classes"]] == [
+        (1283, 24, None),
+        (7, 8, None),
+        (300, 8, None),
+    ]
+
+
+def test_numbers_of_a_heat_map_survive_the_way(scene: viewer.Scene, table: pd.DataFrame) -> None:
+    values = np.linspace(0.613, 1.187, 40, dtype=np.float32).reshape(5, 8)
+    values[0, 3] = np.nan
+    heat = viewer.heat_of(values, "Unknown", "distance")
+    assert (heat.low, heat.high) == pytest.approx((0.6, 1.2))
+    view = pictures.classes_predicted(scene.prediction, table)
+    sent = viewer.drawn(scene._replace(heat=heat), view)["heat"]
+    steps = pixels.decode_ids(decode(sent["values"])).astype(float)
+    assert steps[0, 3] == -1
+    back = np.where(
+        steps < 0, np.nan, sent["low"] + steps / sent["steps"] * (sent["high"] - sent["low"])
+    )
+    np.testing.assert_allclose(back, values, atol=1e-5)
+
+
+def test_confidence_is_shown_from_nought_to_one_and_low_stands_out() -> None:
+    values = np.array([[0.2, 0.9]], dtype=np.float32)
+    sure = viewer.heat_of(values, "Unsure", "highest probability", confidence=True)
+    assert (sure.low, sure.high, sure.foreign_is_low) == (0.0, 1.0, True)
+    nothing = viewer.heat_of(np.full((2, 2), np.nan, dtype=np.float32), "", "")
+    assert nothing.low < nothing.high
+    flat = viewer.heat_of(np.full((2, 2), 0.7, dtype=np.float32), "", "")
+    assert flat.low <= 0.7 <= flat.high and flat.low < flat.high
 
 
 def test_names_reach_the_page_as_text_only() -> None:
     import pkgutil
 
-    script = pkgutil.get_data("app", "viewer.js")
-    assert script is not None
-    for way_in in (b"innerHTML", b"outerHTML", b"insertAdjacentHTML", b"document.write", b"eval("):
-        assert way_in not in script
+    for name in ("viewer.js", "class_list.js"):
+        script = pkgutil.get_data("app", name)
+        assert script is not None
+        for way in (b"innerHTML", b"outerHTML", b"insertAdjacentHTML", b"document.write", b"eval("):
+            assert way not in script
 
 
 @pytest.mark.parametrize(

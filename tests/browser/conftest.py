@@ -169,7 +169,7 @@ def settle_fixture() -> Callable[..., None]:
     return settle
 
 
-@pytest.fixture(name="serve")
+@pytest.fixture(name="serve", scope="session")
 def serve_fixture() -> Callable[..., object]:
     """Starts a second server: `with serve(runs, log) as address`."""
     return serve

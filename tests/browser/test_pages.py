@@ -135,14 +135,14 @@ def test_a_click_on_a_pixel_names_it(open_page: OpenPage, settle: Callable[..., 
     said = page.locator(".viewer .say").inner_text()
     assert said.startswith("truth") and "predicted" in said
     panel.click(position={"x": box["width"] / 2, "y": box["height"] / 2})
-    page.get_by_text("Nearest other classes of").wait_for()
-    assert page.get_by_text(re.compile(r"^Pixel \d+, \d+$")).count() == 1
+    pixel = page.get_by_text(re.compile(r"^Pixel \d+, \d+$"))
+    pixel.wait_for()
     assert page.locator(".viewer .mark.pin").nth(0).is_visible()
     page.get_by_role("button", name="Next picture").or_(
         page.locator('[class*="st-key-step_1"] button')
     ).first.click()
     settle(page)
-    page.get_by_text("Nearest other classes of").wait_for(state="detached")
+    pixel.wait_for(state="detached")
     is_well(page)
 
 
@@ -200,7 +200,7 @@ def test_a_row_of_the_table_opens_its_class(open_page: OpenPage) -> None:
 
 
 def test_circled_classes_are_listed(open_page: OpenPage) -> None:
-    page = open_page("/class_map")
+    page = open_page("/class_map?mouse=Circle")
     page.wait_for_selector(".js-plotly-plot .scatterlayer .point")
     area = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
     corners = [(0.2, 0.2), (0.8, 0.2), (0.8, 0.8), (0.2, 0.8), (0.2, 0.25)]

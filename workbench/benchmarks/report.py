@@ -6,17 +6,24 @@
 
 from __future__ import annotations
 
-import json
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
 
+from workbench.benchmarks.report_app import render_app
 from workbench.benchmarks.report_loading import render_loading
-from workbench.benchmarks.report_loss import render_loss, render_loss_million, render_predict
+from workbench.benchmarks.report_loss import (
+    render_loss,
+    render_loss_bf16,
+    render_loss_million,
+    render_loss_wide,
+    render_predict,
+)
 from workbench.benchmarks.report_prepare import render_prepare
 from workbench.benchmarks.report_steps import render_memory, render_step
 from workbench.benchmarks.report_targets import render_targets
+from workbench.benchmarks.rows import read_rows
 from workbench.errors import DataError
 from workbench.runs import write_bytes, write_text
 
@@ -49,32 +56,15 @@ SECTIONS: dict[str, Section] = {
     "step": Section(render_step),
     "memory": Section(render_memory, drawn=True),
     "loss": Section(render_loss, drawn=True),
+    "loss_wide": Section(render_loss_wide),
+    "loss_bf16": Section(render_loss_bf16),
     "loss_million": Section(render_loss_million, drawn=True),
     "predict": Section(render_predict, drawn=True),
     "prepare": Section(lambda rows, _: render_prepare(rows)),
     "loading": Section(lambda rows, _: render_loading(rows)),
+    "app": Section(lambda rows, _: render_app(rows)),
 }
 """What the page consists of, in order, as far as there are rows: file name -> section."""
-
-
-def read_rows(path: Path) -> list[dict[str, Any]]:
-    """Reads the rows that ``workbench bench ... --json FILE`` wrote.
-
-    Raises:
-        DataError: The file is missing, is something else, or has no rows.
-    """
-    try:
-        rows = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise DataError(
-            f"{path}: cannot read the rows; make them with workbench bench {path.stem} "
-            f"--json {path}"
-        ) from error
-    if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-        raise DataError(f"{path}: expected a list of rows, as workbench bench --json writes it")
-    if not rows:
-        raise DataError(f"{path}: no rows to report; measure again")
-    return rows
 
 
 def picture_name(name: str) -> str:

@@ -9,16 +9,29 @@ datasets and are escaped: plotly would read them as HTML.
 from __future__ import annotations
 
 from workbench.chart_style import figure, template
-from workbench.charts.classes import class_map, iou_against_images
+from workbench.charts.class_map import class_map, class_map_movie
+from workbench.charts.classes import iou_against_images
+from workbench.charts.compare import change_bars, drift_against_change, iou_against_iou
+from workbench.charts.failures import margin_histogram
+from workbench.charts.memory import memory_against_classes, memory_bars, part_colors, size
 from workbench.charts.training import curve, group_bars, iou_histogram, smooth
 
 __all__ = [
+    "change_bars",
     "class_map",
+    "class_map_movie",
     "curve",
+    "drift_against_change",
     "figure",
     "group_bars",
     "iou_against_images",
+    "iou_against_iou",
     "iou_histogram",
+    "margin_histogram",
+    "memory_against_classes",
+    "memory_bars",
+    "part_colors",
+    "size",
     "smooth",
     "template",
 ]

@@ -1,9 +1,9 @@
-"""Charts with one point a class: against frequency, and as a map."""
+"""Charts with one point a class, and what they share: points, rings, keys of colour."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
 import numpy as np
@@ -106,11 +106,11 @@ def iou_against_images(
     plot = figure(height=height, dark=dark, layout={"hovermode": "closest"})
     # A logarithm has no zero: classes never seen in training stand left of 1.
     x = rows[count].astype(float).clip(lower=0.4)
-    plot.add_trace(_points({"x": x, "y": rows["iou"]}, rows, key, size=7))
+    plot.add_trace(point_trace({"x": x, "y": rows["iou"]}, rows, key, size=7))
     _add_median(plot, x, rows["iou"], dark)
     if highlight is not None and (rows["class_id"] == highlight).any():
         at = rows["class_id"] == highlight
-        plot.add_trace(_ring({"x": x[at], "y": rows["iou"][at]}))
+        plot.add_trace(ring({"x": x[at], "y": rows["iou"][at]}))
     add_key(plot, key, dark=dark)
     top = int(np.log10(max(10.0, float(x.max()) if len(x) else 10.0)))
     ticks = [0.4] * bool((x < 1).any()) + [10.0**power for power in range(top + 1)]
@@ -139,14 +139,27 @@ def _add_median(plot: go.Figure, x: pd.Series, y: pd.Series, dark: bool) -> None
     )
 
 
-def _points(
-    coordinates: Mapping[str, Any], table: pd.DataFrame, key: ColorKey, *, size: float
+def point_trace(
+    coordinates: Mapping[str, Any],
+    table: pd.DataFrame,
+    key: ColorKey,
+    *,
+    size: float,
+    hover: Sequence[str] | None = None,
 ) -> go.Scatter | go.Scattergl | go.Scatter3d:
-    """All classes as one trace: colour codes in an array, the class id in customdata."""
+    """All classes as one trace: colour codes in an array, the class id in customdata.
+
+    Args:
+        coordinates: x, y and for three dimensions z.
+        table: Rows of classes, with class_id.
+        key: Their colours.
+        size: Of a point, in pixels.
+        hover: What each says, escaped; `hover_texts` of the table if None.
+    """
     common: dict[str, Any] = {
         "mode": "markers",
         "customdata": table[["class_id"]].to_numpy(),
-        "hovertext": hover_texts(table, key),
+        "hovertext": hover_texts(table, key) if hover is None else list(hover),
         "hoverinfo": "text",
         "showlegend": False,
     }
@@ -176,7 +189,7 @@ def _points(
     )
 
 
-def _ring(coordinates: Mapping[str, Any]) -> go.Scatter | go.Scatter3d:
+def ring(coordinates: Mapping[str, Any]) -> go.Scatter | go.Scatter3d:
     """A ring round picked classes, deaf to the pointer."""
     marker: dict[str, Any] = {
         "symbol": "circle-open",
@@ -186,54 +199,3 @@ def _ring(coordinates: Mapping[str, Any]) -> go.Scatter | go.Scatter3d:
     }
     kind = go.Scatter3d if "z" in coordinates else go.Scatter
     return kind(**coordinates, mode="markers", marker=marker, hoverinfo="skip", showlegend=False)
-
-
-def class_map(
-    points: pd.DataFrame,
-    *,
-    color_by: str = "iou",
-    highlight: Collection[int] = (),
-    isotropic: bool = True,
-    height: int = 640,
-    dark: bool = False,
-) -> go.Figure:
-    """The class embeddings laid out in two or three dimensions.
-
-    Args:
-        points: One row per class: class_id, name, x, y, for three dimensions z, and the
-            columns to colour by and to show on hovering.
-        color_by: Column that colours the points.
-        highlight: class_ids to ring.
-        isotropic: Whether both axes of a flat map have the same scale, as a PCA needs; else
-            the map fills its frame.
-        height: Pixels.
-        dark: Whether it will stand on dark paper.
-
-    Returns:
-        A figure whose first trace holds all classes, ``customdata`` = [class_id].
-    """
-    axes = ["x", "y", "z"] if "z" in points else ["x", "y"]
-    key = color_key(points, color_by)
-    plot = figure(height=height, dark=dark, layout={"hovermode": "closest", "uirevision": "map"})
-    size = 8.0 if len(points) <= 2000 else 5.0
-    plot.add_trace(_points({axis: points[axis] for axis in axes}, points, key, size=size))
-    picked = points[points["class_id"].isin(list(highlight))]
-    if len(picked):
-        plot.add_trace(_ring({axis: picked[axis] for axis in axes}))
-    add_key(plot, key, dark=dark, three="z" in points)
-    # The axes of a projection have no unit and no meaning of their own: leave them bare.
-    bare: dict[str, Any] = {"visible": False, "showgrid": False, "title": {"text": ""}}
-    if "z" in points:
-        box = {"visible": False, "showspikes": False}
-        camera = {"eye": {"x": 1.2, "y": 1.2, "z": 0.8}}
-        plot.update_layout(
-            scene={"xaxis": box, "yaxis": box, "zaxis": box, "aspectmode": "cube", "camera": camera}
-        )
-        plot.update_layout(dragmode="orbit")
-    else:
-        plot.update_xaxes(**bare)
-        plot.update_yaxes(**bare)
-        if isotropic:
-            plot.update_yaxes(scaleanchor="x")
-        plot.update_layout(dragmode="lasso")
-    return plot

@@ -10,6 +10,7 @@ from typing import ClassVar, Final
 
 import numpy as np
 import numpy.typing as npt
+import pandas as pd
 
 from workbench.constants import IGNORE_INDEX
 from workbench.datasets.base import INVALID, SegmentationDataset, decode_mask
@@ -22,8 +23,8 @@ VAL_SHARE: Final = 0.2
 """Share of the images in val where nothing says how to split."""
 
 _LISTED: Final = ("train", "val", "test")
-_IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
-_MASK_SUFFIXES: Final = (".png", ".tif", ".tiff")
+IMAGE_SUFFIXES: Final = (".jpg", ".jpeg", ".png", ".webp", ".bmp", ".tif", ".tiff")
+MASK_SUFFIXES: Final = (".png", ".tif", ".tiff")
 _WIDER: Final = {8: "16-bit PNG", 16: "32-bit TIFF"}
 
 
@@ -86,15 +87,17 @@ class Folder(SegmentationDataset):
 
     def make_lookup(self) -> npt.NDArray[np.int64]:
         """As classes.csv says; at least as long as 16-bit masks have values."""
-        lookup = raw_to_train(self._table, unlisted=INVALID)
-        self._largest_raw_id = int(np.flatnonzero(lookup >= 0)[-1])
-        spare = max(0, 2**16 - len(lookup))
-        return np.pad(lookup, (0, spare), constant_values=INVALID)
+        self._ids = RawIds(self._table, len(self.vocabulary))
+        return self._ids.lookup
 
     def list_ids(self) -> list[str]:
         """The split's images, in the order of its list or else sorted; each must have a mask."""
-        self._images = _files(self.root / "images", _IMAGE_SUFFIXES, self.layout)
-        self._masks = _files(self.root / "masks", _MASK_SUFFIXES, self.layout)
+        self._images = files_by_id(
+            self.root / "images", IMAGE_SUFFIXES, f"data.root must hold {self.layout}"
+        )
+        self._masks = files_by_id(
+            self.root / "masks", MASK_SUFFIXES, f"data.root must hold {self.layout}"
+        )
         ids = self._split()
         unmatched = [name for name in ids if name not in self._masks]
         if unmatched:
@@ -119,22 +122,7 @@ class Folder(SegmentationDataset):
         Raises:
             DataError: Also where the file has too few bits for the table's ids.
         """
-        path = self.mask_path(index)
-        raw = read_mask(path)
-        largest = int(np.iinfo(raw.dtype).max)
-        if self._largest_raw_id > largest:
-            bits = 8 * raw.itemsize
-            raise DataError(
-                f"{path}: the mask has {bits} bits, too few for the {len(self.vocabulary)} "
-                f"classes, whose raw ids go up to {self._largest_raw_id}; save a {_WIDER[bits]}"
-            )
-        if largest < len(self.lookup) and self.lookup[largest] != INVALID:
-            return decode_mask(raw, self.lookup, path, len(self.vocabulary))
-        ignored = raw == largest
-        known = np.where(ignored, self._largest_raw_id, raw)
-        train = decode_mask(known, self.lookup, path, len(self.vocabulary))
-        train[ignored] = IGNORE_INDEX
-        return train
+        return self._ids.read(self.mask_path(index))
 
     def _split(self) -> list[str]:
         ids = sorted(self._images)
@@ -166,7 +154,7 @@ class Folder(SegmentationDataset):
             name = _id(line.strip(), path)
             if not name:
                 continue
-            if name not in self._images and name.lower().endswith(_IMAGE_SUFFIXES):
+            if name not in self._images and name.lower().endswith(IMAGE_SUFFIXES):
                 name = name.rpartition(".")[0]
             if name not in self._images:
                 raise DataError(
@@ -182,10 +170,57 @@ class Folder(SegmentationDataset):
         return list(lines_of)
 
 
-def _files(folder: Path, suffixes: tuple[str, ...], layout: str) -> dict[str, str]:
-    """Id -> path of all files below a folder that have one of the suffixes."""
+class RawIds:
+    """Reads masks of raw ids as train ids.
+
+    Attributes:
+        lookup: Raw id -> train id, IGNORE_INDEX or INVALID.
+
+    Args:
+        table: What ``workbench.vocabulary.read_table`` returned.
+        classes: C, named in errors.
+    """
+
+    def __init__(self, table: pd.DataFrame, classes: int) -> None:
+        lookup = raw_to_train(table, unlisted=INVALID)
+        self._largest_raw_id = int(np.flatnonzero(lookup >= 0)[-1])
+        self._classes = classes
+        spare = max(0, 2**16 - len(lookup))
+        self.lookup = np.pad(lookup, (0, spare), constant_values=INVALID)
+
+    def read(self, path: Path) -> npt.NDArray[np.int64]:
+        """One mask; the largest value its file can hold is ignored unless it is a class.
+
+        Raises:
+            DataError: The file cannot be read, holds an id that is not in the table, or has too
+                few bits for the table's ids.
+        """
+        raw = read_mask(path)
+        largest = int(np.iinfo(raw.dtype).max)
+        if self._largest_raw_id > largest:
+            bits = 8 * raw.itemsize
+            raise DataError(
+                f"{path}: the mask has {bits} bits, too few for the {self._classes} "
+                f"classes, whose raw ids go up to {self._largest_raw_id}; save a {_WIDER[bits]}"
+            )
+        if largest < len(self.lookup) and self.lookup[largest] != INVALID:
+            return decode_mask(raw, self.lookup, path, self._classes)
+        ignored = raw == largest
+        known = np.where(ignored, self._largest_raw_id, raw)
+        train = decode_mask(known, self.lookup, path, self._classes)
+        train[ignored] = IGNORE_INDEX
+        return train
+
+
+def files_by_id(folder: Path, suffixes: tuple[str, ...], remedy: str) -> dict[str, str]:
+    """Id -> path of all files below a folder that have one of the suffixes.
+
+    Raises:
+        DataError: There is no such folder (the message ends with the remedy), or two files
+            have the same id.
+    """
     if not folder.is_dir():
-        raise DataError(f"{folder}: the folder is missing; data.root must hold {layout}")
+        raise DataError(f"{folder}: the folder is missing; {remedy}")
     files: dict[str, str] = {}
     # Links are followed: large data often lies on another disk.
     for place, folders, names in os.walk(folder, followlinks=True):

@@ -26,13 +26,15 @@ from workbench.runs.atomic import (
 )
 from workbench.runs.checkpoints import Checkpoint
 from workbench.runs.directory import RunDirectory
-from workbench.runs.listing import RunInfo, list_runs
+from workbench.runs.folder import unused_path
+from workbench.runs.listing import RunInfo, describe_run, find_runs, list_runs, listing_stamp
 from workbench.runs.masks import write_mask
 from workbench.runs.results import (
     CONFUSION_COLUMNS,
     PER_CLASS_COLUMNS,
     PER_IMAGE_CLASS_COLUMNS,
 )
+from workbench.runs.stamps import Stamp, stamp
 
 __all__ = [
     "CONFUSION_COLUMNS",
@@ -42,10 +44,16 @@ __all__ = [
     "Checkpoint",
     "RunDirectory",
     "RunInfo",
+    "Stamp",
     "atomic_directory",
     "atomic_file",
+    "describe_run",
+    "find_runs",
     "list_runs",
+    "listing_stamp",
+    "stamp",
     "to_json",
+    "unused_path",
     "write_bytes",
     "write_json",
     "write_mask",

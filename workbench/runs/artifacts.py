@@ -6,7 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+import numpy as np
 import pandas as pd
+from numpy.typing import NDArray
 
 from workbench.errors import RunError
 from workbench.runs import checkpoints, readers
@@ -140,18 +142,26 @@ class EmbeddingFiles(RunFolder):
         Raises:
             RunError: There is none, or it is damaged.
         """
-        known = self.embedding_steps()
-        if step is None and not known:
-            raise RunError(
-                f"{self._embeddings} holds no class table; train a model with class embeddings"
-            )
-        chosen = known[-1] if step is None else step
-        path = self._embeddings / f"{checkpoints.step_name(chosen)}.safetensors"
-        remedy = f"steps with a class table: {', '.join(map(str, known)) or 'none'}"
+        path, remedy = self._table_file(step)
         tensors = checkpoints.load_tensors(path, remedy=remedy)
         if "table" not in tensors or tensors["table"].ndim != 2:
             raise readers.broken(path, "no two-dimensional tensor 'table'", remedy)
         return tensors["table"]
+
+    def read_points(self, step: int | None = None) -> NDArray[np.float32]:
+        """Reads a class table as numbers, without torch, which takes seconds to load.
+
+        Args:
+            step: The moment of training; None for the last one kept.
+
+        Returns:
+            (C, D).
+
+        Raises:
+            RunError: As in `read_embeddings`.
+        """
+        path, remedy = self._table_file(step)
+        return checkpoints.load_table(path, "table", remedy=remedy)
 
     def write_projection(self, projection: pd.DataFrame) -> None:
         """Keeps the maps of the class table.
@@ -179,6 +189,17 @@ class EmbeddingFiles(RunFolder):
         if not set(PROJECTION_COLUMNS) <= set(projection.columns):
             raise readers.broken(path, "columns are missing", remedy)
         return projection
+
+    def _table_file(self, step: int | None) -> tuple[Path, str]:
+        """The file of a class table, and what to do where it is not."""
+        known = self.embedding_steps()
+        if step is None and not known:
+            raise RunError(
+                f"{self._embeddings} holds no class table; train a model with class embeddings"
+            )
+        chosen = known[-1] if step is None else step
+        remedy = f"steps with a class table: {', '.join(map(str, known)) or 'none'}"
+        return self._embeddings / f"{checkpoints.step_name(chosen)}.safetensors", remedy
 
     @property
     def _embeddings(self) -> Path:

@@ -60,7 +60,7 @@ def atomic_file(path: Path | str, *, sync: bool = True) -> Iterator[Path]:
 
 
 @contextmanager
-def atomic_directory(path: Path | str) -> Iterator[Path]:
+def atomic_directory(path: Path | str, *, sync: bool = True) -> Iterator[Path]:
     """Lends a temporary folder that becomes `path`, whole, on a clean exit.
 
     A folder of that name is replaced: it is first renamed away, because a rename never
@@ -69,6 +69,8 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
 
     Args:
         path: The folder to create or replace.
+        sync: Whether every file in it must reach the disk first; without, tens of thousands of
+            pictures need not.
 
     Yields:
         An empty folder to fill.
@@ -79,7 +81,7 @@ def atomic_directory(path: Path | str) -> Iterator[Path]:
     temporary.mkdir()
     try:
         yield temporary
-        for file in temporary.rglob("*"):
+        for file in temporary.rglob("*") if sync else ():
             _sync(file)
         _sync(temporary)
         remove_directory(path)

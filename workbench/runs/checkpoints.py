@@ -16,6 +16,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
+import numpy as np
+from numpy.typing import NDArray
+
 from workbench.errors import RunError
 from workbench.runs import readers
 from workbench.runs.atomic import atomic_directory, remove_directory, write_json, write_text
@@ -81,6 +84,31 @@ def load_tensors(path: Path, *, remedy: str) -> dict[str, Tensor]:
         return load_file(path)
     except Exception as error:  # the Rust extension raises its own class
         raise readers.broken(path, error, remedy) from error
+
+
+def load_table(path: Path, name: str, *, remedy: str) -> NDArray[np.float32]:
+    """Reads one two-dimensional tensor without torch, where numpy knows its type.
+
+    Raises:
+        RunError: The file is absent or damaged, or has no such tensor.
+    """
+    from safetensors import SafetensorError, safe_open
+
+    if not path.is_file():
+        raise readers.missing(path, "no such file", remedy)
+    try:
+        with safe_open(path, framework="numpy") as file:
+            if name not in file.keys():  # noqa: SIM118 - not a mapping
+                raise readers.broken(path, f"no tensor {name!r}", remedy)
+            if file.get_slice(name).get_dtype() in ("F16", "F32", "F64"):
+                values = np.asarray(file.get_tensor(name), dtype=np.float32)
+            else:  # bfloat16
+                values = load_tensors(path, remedy=remedy)[name].float().numpy()
+    except (SafetensorError, OSError, ValueError) as error:
+        raise readers.broken(path, error, remedy) from error
+    if values.ndim != 2:
+        raise readers.broken(path, f"{name!r} has {values.ndim} dimensions, not 2", remedy)
+    return values
 
 
 def _independent(tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:

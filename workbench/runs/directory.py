@@ -13,6 +13,7 @@ a reader gets the last whole state, or a `RunError` of one line.
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
@@ -23,7 +24,14 @@ import yaml
 from workbench.errors import RunError, WorkbenchError
 from workbench.runs import lock, readers
 from workbench.runs.artifacts import CheckpointFiles, EmbeddingFiles
-from workbench.runs.atomic import atomic_file, remove_leftovers, write_json, write_text
+from workbench.runs.atomic import (
+    TEMPORARY_PREFIX,
+    atomic_directory,
+    atomic_file,
+    remove_leftovers,
+    write_json,
+    write_text,
+)
 from workbench.runs.environment import describe_environment
 from workbench.runs.results import EvaluationFiles
 from workbench.runs.states import StateFiles
@@ -89,6 +97,45 @@ class RunDirectory(StateFiles, CheckpointFiles, EmbeddingFiles, EvaluationFiles)
             write_json(run.path / "environment.json", describe_environment())
             write_text(run.path / "config.yaml", _to_yaml(config))
         return run
+
+    @classmethod
+    @contextmanager
+    def create_whole(
+        cls, path: Path | str, *, config: Mapping[str, Any], vocabulary: Vocabulary
+    ) -> Iterator[Self]:
+        """Makes a run that appears at `path` on a clean exit, whole, or never.
+
+        For what needs no look at while it is written; what an earlier, killed call for the same
+        path has left behind is removed.
+
+        Args:
+            path: The run's folder; must not exist, or be empty.
+            config: All settings as plain YAML values.
+            vocabulary: The classes.
+
+        Yields:
+            The run, locked, at a temporary place.
+
+        Raises:
+            RunError: The folder is not empty.
+        """
+        target = Path(path)
+        cls._check_free(target)
+        for leftover in target.parent.glob(f"{TEMPORARY_PREFIX}*-{target.name}"):
+            if lock.is_locked(leftover) is False:
+                shutil.rmtree(leftover, ignore_errors=True)
+        with atomic_directory(target, sync=False) as temporary:
+            run = cls.create(temporary, config=config, vocabulary=vocabulary)
+            with run.lock():
+                yield run
+            cls._check_free(target)
+
+    @staticmethod
+    def _check_free(target: Path) -> None:
+        if target.is_dir() and not any(target.iterdir()):
+            return
+        if target.exists():
+            raise RunError(f"{target} is there already; choose a new folder for the run")
 
     @classmethod
     def open(cls, path: Path | str) -> Self:

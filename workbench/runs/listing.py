@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from workbench.errors import RunError
 from workbench.runs.directory import RunDirectory
+from workbench.runs.stamps import Stamp, stamp
 
 _DATED = ("status.json", "metrics.jsonl", "config.yaml", "evaluation")
 
@@ -42,18 +43,25 @@ def list_runs(root: Path | str) -> list[RunInfo]:
     Returns:
         The runs, newest first; empty when the folder does not exist.
     """
+    runs = [describe_run(path) for path in find_runs(root)]
+    return sorted(runs, key=lambda run: (-run.modified, run.name))
+
+
+def find_runs(root: Path | str) -> list[Path]:
+    """The folders of the runs that `list_runs` describes, in no order."""
     root = Path(root)
     if RunDirectory(root).is_run():
-        return [_describe(RunDirectory(root))]
+        return [root]
     try:
         folders = [entry for entry in root.iterdir() if entry.is_dir() and entry.name[0] != "."]
     except OSError:
         return []
-    runs = [_describe(run) for run in map(RunDirectory, folders) if run.is_run()]
-    return sorted(runs, key=lambda run: (-run.modified, run.name))
+    return [folder for folder in folders if RunDirectory(folder).is_run()]
 
 
-def _describe(run: RunDirectory) -> RunInfo:
+def describe_run(path: Path | str) -> RunInfo:
+    """What a list of runs shows of one; never fails."""
+    run = RunDirectory(path)
     return RunInfo(
         name=run.name,
         path=run.path,
@@ -63,6 +71,14 @@ def _describe(run: RunDirectory) -> RunInfo:
         dataset=_dataset(run),
         modified=_modified(run.path),
     )
+
+
+def listing_stamp(path: Path | str) -> Stamp:
+    """Stamps all that `describe_run` looks at but the status, which also time changes."""
+    splits = RunDirectory(path).evaluations()
+    summaries = (stamp(path, "summary", split=split) for split in splits)
+    top = stamp(path, "config", "vocabulary", "metrics", "status", "evaluations")
+    return top + tuple(entry for found in summaries for entry in found)
 
 
 def _miou(run: RunDirectory) -> float | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
@@ -150,13 +151,34 @@ class EvaluationFiles(RunFolder):
 
     def samples(self, split: str) -> list[str]:
         """Lists the ids of the pictures kept, sorted; only those with all three files."""
-        found = (path.stem for path in (self._split(split) / "images").glob("*.jpg"))
-        ids = (name_to_id(name) for name in found if not name.startswith("."))
-        return sorted(
-            image_id
-            for image_id in ids
-            if all(masks.find_mask(self._picture(split, kind, image_id)) for kind in _PICTURES[1:])
-        )
+        folder = self._split(split)
+        # Three listings, not three questions a picture: there may be tens of thousands.
+        pictures = _stems(folder / "images", (".jpg",))
+        masks_of = [_stems(folder / kind, masks.SUFFIXES) for kind in _PICTURES[1:]]
+        return sorted(map(name_to_id, pictures.intersection(*masks_of)))
+
+    def read_picture(self, split: str, image_id: str, *, within: int | None = None) -> Image.Image:
+        """Reads the RGB picture alone; arguments and errors as in `read_sample`.
+
+        Args:
+            split: The part of the dataset.
+            image_id: One of `samples`.
+            within: Scale it down to so many pixels a side; quicker than reading all of it.
+        """
+        remedy = self._evaluate(split)
+        jpeg = masks.with_suffix(self._picture(split, "images", image_id), ".jpg")
+        try:
+            with Image.open(jpeg) as file:
+                if within is None:
+                    return file.convert("RGB")
+                file.draft("RGB", (within, within))
+                image = file.convert("RGB")
+        except FileNotFoundError as error:
+            raise readers.missing(jpeg, error, remedy) from error
+        except (OSError, ValueError, SyntaxError) as error:
+            raise readers.broken(jpeg, error, remedy) from error
+        image.thumbnail((within, within))
+        return image
 
     def read_sample(
         self, split: str, image_id: str
@@ -174,17 +196,11 @@ class EvaluationFiles(RunFolder):
             RunError: There is no such picture, or a file is damaged.
         """
         remedy = self._evaluate(split)
-        jpeg = masks.with_suffix(self._picture(split, "images", image_id), ".jpg")
-        try:
-            with Image.open(jpeg) as file:
-                image = file.convert("RGB")
-        except FileNotFoundError as error:
-            raise readers.missing(jpeg, error, remedy) from error
-        except (OSError, ValueError, SyntaxError) as error:
-            raise readers.broken(jpeg, error, remedy) from error
+        image = self.read_picture(split, image_id)
         truth = masks.read_mask(self._picture(split, "truth", image_id), remedy=remedy)
         prediction = masks.read_mask(self._picture(split, "predictions", image_id), remedy=remedy)
         if not truth.shape == prediction.shape == (image.height, image.width):
+            jpeg = masks.with_suffix(self._picture(split, "images", image_id), ".jpg")
             raise readers.broken(jpeg, "its truth or prediction has another size", remedy)
         return image, truth, prediction
 
@@ -215,3 +231,13 @@ class EvaluationFiles(RunFolder):
             reason = f"it lacks the column {absent[0]}"
             raise RunError(str(readers.broken(path, reason, self._evaluate(split))))
         return frame
+
+
+def _stems(folder: Path, suffixes: tuple[str, ...]) -> set[str]:
+    """Names without suffix of a folder's files; empty where there is no folder."""
+    try:
+        names = os.listdir(folder)
+    except OSError:
+        return set()
+    found = (name.rpartition(".") for name in names if not name.startswith("."))
+    return {stem for stem, dot, suffix in found if dot + suffix in suffixes}

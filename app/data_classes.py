@@ -1,0 +1,80 @@
+"""Class tables in and out: of a run's model, and of class files. Part of the door to artifacts."""
+
+from __future__ import annotations
+
+import shlex
+
+import streamlit as st
+
+from app import data
+from workbench.errors import WorkbenchError
+from workbench.runs import RunDirectory, Stamp, stamp
+from workbench.runs.class_file import (
+    SUFFIX,
+    ClassSet,
+    class_file_bytes,
+    parse_class_file,
+)
+
+__all__ = [
+    "SUFFIX",
+    "Stamp",
+    "class_file_bytes",
+    "has_checkpoint",
+    "model_classes",
+    "parse_class_file",
+    "pictures_stamp",
+    "why_not",
+]
+
+
+def has_checkpoint(path: str) -> bool:
+    """Whether the run keeps a network, readable or not."""
+    return RunDirectory(path).has_checkpoint()
+
+
+def model_classes(path: str) -> ClassSet | None:
+    """The classes a run learned, with their names; None where it has none or no checkpoint."""
+    return _model_classes(path, stamp(path, "config", "vocabulary", "checkpoints"))
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _model_classes(path: str, stamp: Stamp) -> ClassSet | None:
+    from workbench.inference.class_sets import class_set  # loads torch
+
+    loaded = data.model(path)
+    if loaded is None or loaded.classes is None:
+        return None
+    run = RunDirectory(path)
+    try:
+        return class_set(
+            loaded.classes, loaded.distance, run.vocabulary(), source=run.name, step=loaded.step
+        )
+    except (WorkbenchError, OSError, ValueError):
+        return None
+
+
+def pictures_stamp(path: str, split: str) -> Stamp:
+    """Changes when the network or the kept pictures of a split do."""
+    return stamp(path, "config", "vocabulary", "checkpoints", "pictures", split=split)
+
+
+def why_not(path: str) -> tuple[str, str | None]:
+    """Why the classes of a run cannot be edited, and the command that would change it."""
+    if not has_checkpoint(path):
+        return (
+            "This run keeps no checkpoint (it was imported, or training has not saved one yet). "
+            "Adding a class needs the network, so classes cannot be edited here.",
+            None,
+        )
+    if data.model(path) is None:
+        return (
+            "The checkpoint of this run cannot be read, or does not fit its settings. "
+            "See what is wrong with it:",
+            f"workbench vocabulary export {shlex.quote(path)} classes{SUFFIX}",
+        )
+    return (
+        "This run's model is dense: each class is an output of the network, not a row of a table "
+        "that could be changed without training. Train with the loss nearest or streaming:",
+        "workbench train --preset default --loss.name streaming --run runs/NAME",
+    )

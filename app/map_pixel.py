@@ -1,0 +1,71 @@
+"""The chosen pixel of the chosen picture, as the class map shows it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import pandas as pd
+import streamlit as st
+
+from app import data, map_points, shell, state
+
+_NEAREST = 5
+
+
+@dataclass(frozen=True)
+class Pixel:
+    """A pixel and its nearest classes.
+
+    Attributes:
+        x: Column.
+        y: Row.
+        image: Id of the picture.
+        nearest: class_id, probability and more, the most probable first.
+    """
+
+    x: int
+    y: int
+    image: str
+    nearest: pd.DataFrame
+
+
+def chosen(run: shell.Context) -> Pixel | None:
+    """The pixel picked on the Predictions page or named in the URL, if the run knows it."""
+    spot, image = _choice("pixel"), _choice("image")
+    place = map_points.parse_pixel(spot)
+    if place is None or image is None or run.split is None:
+        return None
+    if image not in data.samples(run.path, run.split):
+        return None
+    loaded, features = data.model(run.path), data.features(run.path, run.split, image)
+    if loaded is None or features is None or not _inside(place, features.size):
+        return None
+    from workbench.inference.inspect import nearest_at
+
+    x, y = place
+    nearest = nearest_at(features, loaded.classes, loaded.distance, x=x, y=y, k=_NEAREST)
+    state.publish("pixel", spot)
+    state.publish("image", image)
+    return Pixel(x, y, image, nearest)
+
+
+def caption(pixel: Pixel, names: dict[int, str]) -> str:
+    """What the star means, as Markdown."""
+    said = ", ".join(
+        f"{shell.plain(names.get(int(row['class_id']), row['class_id']))} {row['probability']:.0%}"
+        for row in pixel.nearest.head(3).to_dict("records")
+    )
+    return (
+        f"★ Pixel {pixel.x}, {pixel.y} of {shell.plain(pixel.image)}: {said}. It stands amid its "
+        f"{len(pixel.nearest)} nearest classes, weighted by their probability; the map itself "
+        "knows only classes."
+    )
+
+
+def _choice(name: str) -> str | None:
+    value = st.query_params.get(name) or st.session_state.get(f"last_{name}")
+    return None if value is None else str(value)
+
+
+def _inside(place: tuple[int, int], size: tuple[int, int]) -> bool:
+    return place[0] < size[1] and place[1] < size[0]

@@ -1,0 +1,381 @@
+"""The Vocabulary page under AppTest, and the pure functions behind it."""
+
+from __future__ import annotations
+
+import hashlib
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+from streamlit.testing.v1 import AppTest
+
+from app import vocabulary_frames as words
+from app.basket import Marked
+from app.vocabulary_frames import Mark
+from workbench import config
+from workbench.constants import IGNORE_INDEX
+from workbench.inference import build_from_config
+from workbench.inference.class_sets import classes_of_run
+from workbench.inference.vocabulary_edits import Add, Merge, Rename, Subset
+from workbench.runs import RunDirectory
+from workbench.runs.class_file import class_file_bytes
+
+PAGE = "views/vocabulary.py"
+Open = Callable[..., AppTest]
+
+
+def add_checkpoint(path: Path, loss: str = "streaming") -> RunDirectory:
+    """Gives an invented run the weights of a small random network."""
+    run = RunDirectory(path)
+    settings = run.config()
+    settings["model"] |= {"width": 8}
+    settings["loss"] = {"name": loss}
+    run = RunDirectory.create(path, config=settings, vocabulary=run.vocabulary(), resume=True)
+    torch.manual_seed(0)
+    model = build_from_config(config.from_dict(settings), len(run.vocabulary()))
+    run.save_checkpoint(2000, model=model.state_dict(), optimizer=None, trainer={})
+    return run
+
+
+@pytest.fixture(scope="module")
+def trained_runs(synthetic_runs: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The invented run, with a checkpoint."""
+    folder = tmp_path_factory.mktemp("trained")
+    shutil.copytree(synthetic_runs / "demo", folder / "demo")
+    add_checkpoint(folder / "demo")
+    return folder
+
+
+@pytest.fixture
+def broken_run(trained_runs: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(trained_runs / "demo", tmp_path / "runs" / "demo"))
+
+
+def said(app: AppTest) -> str:
+    parts = [*app.markdown, *app.caption, *app.info, *app.success, *app.warning, *app.error]
+    return "\n".join(str(part.value).replace("\\", "") for part in [*parts, *app.code])
+
+
+def is_well(app: AppTest) -> None:
+    assert not app.exception
+    assert not app.error, [error.value for error in app.error]
+
+
+def act(app: AppTest, action: str) -> AppTest:
+    return app.button_group(key="vocabulary_action").set_value(action).run()
+
+
+def submit(app: AppTest, label: str) -> AppTest:
+    (button,) = [button for button in app.button if button.label == label]
+    return button.click().run()
+
+
+def mark(app: AppTest, folder: Path, **marks: list[Mark]) -> None:
+    """Marks pixels, as the picker would report them."""
+    baskets = {
+        f"{folder / 'demo'}|val": {
+            image.removeprefix("p"): Marked(tuple(some), 96, 96) for image, some in marks.items()
+        }
+    }
+    app.session_state["vocabulary_basket"] = baskets
+    app.run()
+
+
+FIRST = "p000000000000"
+
+
+def test_it_opens_with_the_classes_as_trained(trained_runs: Path, open_app: Open) -> None:
+    app = open_app(trained_runs, PAGE)
+    is_well(app)
+    assert "1,284 classes" in said(app) and "as trained" in said(app)
+    assert "workbench predict" in said(app) and "--vocabulary demo-classes.safetensors" in said(app)
+    assert app.button(key="vocabulary_undo").disabled
+    assert app.query_params["image"] == "000000000000"
+
+
+def test_a_class_is_added_and_taken_back(trained_runs: Path, open_app: Open) -> None:
+    app = open_app(trained_runs, PAGE)
+    mark(app, trained_runs, **{FIRST: [Mark(50, 60, 55, 65), Mark(2, 90, 2, 90)]})
+    assert "1 pixel and 1 box, 37 pixels in all" in said(app)
+    app.text_input(key="vocabulary_name").set_value("my *new* class")
+    submit(app, "Add class")
+    is_well(app)
+    assert "Added my *new* class, from 37 pixels." in said(app)
+    assert "1,285 classes" in said(app) and "after 1 edit" in said(app)
+    assert "Took pixels" in said(app)
+    assert "No pixel is marked yet" in said(app)  # the basket has become the class
+    app.button(key="vocabulary_undo").click().run()
+    assert "1,284 classes" in said(app) and "as trained" in said(app)
+    assert "Took pixels" not in said(app)
+
+
+def test_pixels_of_several_pictures_become_one_class(trained_runs: Path, open_app: Open) -> None:
+    app = open_app(trained_runs, PAGE)
+    box = [Mark(0, 60, 9, 69)]
+    mark(app, trained_runs, **{FIRST: box, "p000000000001": box, "p000000000002": box})
+    app.button(key="vocabulary_away_000000000001").click().run()
+    app.text_input(key="vocabulary_name").set_value("both")
+    submit(app, "Add class")
+    assert "Added both, from 200 pixels." in said(app)
+
+
+def test_a_twin_is_warned_of(trained_runs: Path, open_app: Open) -> None:
+    app = open_app(trained_runs, PAGE)
+    for name in ("one", "two"):
+        mark(app, trained_runs, **{FIRST: [Mark(50, 60, 60, 70)]})
+        app.text_input(key="vocabulary_name").set_value(name)
+        submit(app, "Add class")
+    (warning,) = app.warning
+    assert "It lies 0.000 from **one**, within the separation margin of 0\\.2" in (
+        warning.value.replace("0.2:", "0\\.2:")
+    )
+
+
+@pytest.mark.parametrize(("name", "complaint"), [("", "no name"), ("NAME", "is the name of class")])
+def test_what_cannot_be_added_is_said(
+    trained_runs: Path, open_app: Open, name: str, complaint: str
+) -> None:
+    app = open_app(trained_runs, PAGE)
+    if name:
+        name = RunDirectory(trained_runs / "demo").vocabulary().names[1283]
+    mark(app, trained_runs, **{FIRST: [Mark(50, 60, 55, 65)]})
+    app.text_input(key="vocabulary_name").set_value(name)
+    submit(app, "Add class")
+    assert not app.exception
+    assert complaint in app.error[0].value.replace("\\", "")
+    assert "as trained" in said(app)
+    assert "36 pixels in all" in said(app)  # nothing is lost
+    mark(app, trained_runs)
+    app.text_input(key="vocabulary_name").set_value("fine")
+    submit(app, "Add class")
+    assert "no pixel is marked" in said(app)
+
+
+def test_rename_merge_and_subset(trained_runs: Path, open_app: Open) -> None:
+    app = act(open_app(trained_runs, PAGE), "Rename")
+    app.selectbox(key="vocabulary_rename").set_value(1283)
+    app.text_input(key="vocabulary_new_name").set_value("last one")
+    submit(app, "Rename")
+    assert "Renamed class 1283 to last one." in said(app)
+    act(app, "Merge")
+    app.multiselect(key="vocabulary_merge").set_value([1283, 300])
+    app.text_input(key="vocabulary_merged_name").set_value("two in one")
+    submit(app, "Merge")
+    assert "Merged 2 classes into two in one." in said(app)
+    assert "1,283 classes" in said(app)
+    act(app, "Subset")
+    app.button_group(key="vocabulary_subset_groups").set_value(["rare"]).run()
+    table = RunDirectory(trained_runs / "demo").vocabulary().table
+    rare = int((table["group"] == "rare").sum())
+    app.button(key="vocabulary_leave").click().run()
+    is_well(app)
+    left = len(table) - 1 - rare
+    assert f"{left:,} classes" in said(app) and "after 3 edits" in said(app)
+    app.button(key="vocabulary_undo_all").click().run()
+    assert "1,284 classes" in said(app) and "as trained" in said(app)
+
+
+def test_a_class_and_a_picture_chosen_elsewhere_are_kept(
+    trained_runs: Path, open_app: Open
+) -> None:
+    app = open_app(trained_runs, PAGE, **{"class": "1283", "image": "000000000005"})
+    assert app.query_params["class"] == "1283"
+    assert app.query_params["image"] == "000000000005"
+    act(app, "Rename")
+    assert app.selectbox(key="vocabulary_rename").value == 1283
+    app.switch_page("views/classes.py").run()
+    assert app.query_params["class"] == "1283"
+    app = open_app(trained_runs, PAGE, **{"class": "-7", "image": "no such"})
+    is_well(app)
+    assert app.query_params["image"] == "000000000000"
+
+
+def test_edits_stay_when_other_pages_were_open_and_the_run_stays_as_it_was(
+    trained_runs: Path, open_app: Open
+) -> None:
+    def digest() -> dict[str, str]:
+        files = sorted(path for path in trained_runs.rglob("*") if path.is_file())
+        return {str(path): hashlib.sha256(path.read_bytes()).hexdigest() for path in files}
+
+    before = digest()
+    app = act(open_app(trained_runs, PAGE), "Rename")
+    app.selectbox(key="vocabulary_rename").set_value(256)
+    app.text_input(key="vocabulary_new_name").set_value("x")
+    submit(app, "Rename")
+    app.switch_page("views/classes.py").run()
+    app.switch_page(PAGE).run()
+    assert "after 1 edit" in said(app)
+    assert digest() == before
+
+
+def test_a_class_file_is_taken_or_refused(trained_runs: Path, open_app: Open) -> None:
+    app = act(open_app(trained_runs, PAGE), "File")
+    classes = classes_of_run(RunDirectory(trained_runs / "demo"))
+    good = class_file_bytes(classes)
+    for data, complaint in (
+        (b"", "cut short"),
+        (b"GIF89a" + bytes(900), "no sound class file"),
+        (good[:-8], "no sound class file"),
+    ):
+        app.file_uploader[0].set_value(("x<b>.safetensors", data, "")).run()
+        assert not app.exception
+        assert complaint in app.error[0].value.replace("\\", "")
+        assert "<b>" not in app.error[0].value  # escaped
+    app.file_uploader[0].set_value(("classes.safetensors", good, "")).run()
+    is_well(app)
+    app.button(key="vocabulary_load").click().run()
+    assert "Took the 1,284 classes of a file." in said(app)
+    assert "The edits change no pixel of this picture." in said(app)
+
+
+def test_a_run_that_cannot_be_edited_says_why(
+    synthetic_runs: Path, broken_run: Path, open_app: Open
+) -> None:
+    app = open_app(synthetic_runs, PAGE)
+    is_well(app)
+    assert "keeps no checkpoint" in said(app)
+    (model,) = broken_run.glob("checkpoints/*/model.safetensors")
+    model.write_bytes(model.read_bytes()[:1000])
+    app = open_app(broken_run.parent, PAGE)
+    is_well(app)
+    assert "cannot be read, or does not fit" in said(app)
+    shutil.rmtree(broken_run / "checkpoints")
+    add_checkpoint(broken_run, loss="dense")
+    app = open_app(broken_run.parent, PAGE)
+    is_well(app)
+    assert "is dense" in said(app)
+
+
+def test_without_pictures_classes_can_still_be_edited(broken_run: Path, open_app: Open) -> None:
+    shutil.rmtree(broken_run / "evaluation")
+    app = open_app(broken_run.parent, PAGE)
+    is_well(app)
+    assert "nothing to mark pixels in" in said(app) and "workbench evaluate" in said(app)
+    act(app, "Rename")
+    app.selectbox(key="vocabulary_rename").set_value(700)
+    app.text_input(key="vocabulary_new_name").set_value("x")
+    submit(app, "Rename")
+    assert "after 1 edit" in said(app)
+
+
+def test_a_run_deleted_or_trained_on_while_open(broken_run: Path, open_app: Open) -> None:
+    app = act(open_app(broken_run.parent, PAGE), "Rename")
+    app.selectbox(key="vocabulary_rename").set_value(700)
+    app.text_input(key="vocabulary_new_name").set_value("x")
+    submit(app, "Rename")
+    run = RunDirectory(broken_run)
+    state = run.load_checkpoint()
+    weights = {name: tensor + 0.01 for name, tensor in state.model.items()}
+    run.save_checkpoint(2500, model=weights, optimizer=None, trainer={})
+    app.run()
+    is_well(app)
+    assert "as trained" in said(app)  # the old network's pixels mean nothing to the new one
+    shutil.rmtree(broken_run)
+    app.run()
+    assert not app.exception
+
+
+def test_hostile_names_are_text(
+    tmp_path: Path, write_hostile_run: Callable[[Path], list[str]], open_app: Open
+) -> None:
+    names = write_hostile_run(tmp_path / "runs" / "demo")
+    add_checkpoint(tmp_path / "runs" / "demo")
+    app = open_app(tmp_path / "runs", PAGE)
+    mark(app, tmp_path / "runs", **{FIRST: [Mark(50, 60, 55, 65)]})
+    app.text_input(key="vocabulary_name").set_value(names[2][:30] + "<script>")
+    submit(app, "Add class")
+    for action in ("Merge", "Subset", "Rename"):
+        act(app, action)
+        assert not app.exception
+    shown = "\n".join(str(part.value) for part in [*app.markdown, *app.success, *app.caption])
+    assert "[click](javascript" not in shown and "<script>" not in shown
+
+
+@pytest.mark.parametrize(
+    ("sent", "marks"),
+    [
+        ({"picture": "a", "marks": [[3, 4]]}, [Mark(3, 4, 3, 4)]),
+        (
+            {"picture": "a", "marks": [[9, 8, 2, 1], [3.0, 4.9]]},
+            [Mark(2, 1, 9, 8), Mark(3, 4, 3, 4)],
+        ),
+        ({"picture": "a", "marks": [[-5, 2, 400, float("inf")]]}, [Mark(0, 2, 19, 9)]),
+        ({"picture": "a", "marks": [[1, 1], [1, 1]]}, [Mark(1, 1, 1, 1)]),
+        ({"picture": "a", "marks": []}, []),
+        ({"picture": "b", "marks": [[1, 1]]}, None),
+        ({"picture": "a", "marks": [[1, float("nan")]]}, None),
+        ({"picture": "a", "marks": [[1, "2"]]}, None),
+        ({"picture": "a", "marks": [[1, True]]}, None),
+        ({"picture": "a", "marks": [[1]]}, None),
+        ({"picture": "a", "marks": ["12"]}, None),
+        ({"picture": "a", "marks": "12"}, None),
+        ({"picture": "a", "marks": [[1, 1]] * 201}, None),
+        ({"picture": "a"}, None),
+        (None, None),
+    ],
+)
+def test_marks_from_the_browser(sent: object, marks: list[Mark] | None) -> None:
+    assert words.read_marks(sent, "a", width=20, height=10) == marks
+
+
+def test_marked_pixels_count_once_and_are_thinned_evenly() -> None:
+    mask = words.mask_of([Mark(0, 0, 3, 1), Mark(3, 1, 3, 1), Mark(18, 9, 19, 9)], 20, 10)
+    assert mask.shape == (10, 20) and mask.sum() == 10
+    assert mask[1, 3] and mask[9, 19] and not mask[2, 0]
+    few = words.thinned(np.ones((50, 60), dtype=bool), 100)
+    rows, _ = np.nonzero(few)
+    assert few.sum() == 100 and rows.min() == 0 and rows.max() == 49
+    assert words.describe_marks([Mark(1, 1, 1, 1)], 20, 10) == "1 pixel"
+
+
+def test_who_lost_pixels_to_whom() -> None:
+    before = np.array([[0, 0, 0, 300], [300, 2, IGNORE_INDEX, 2]])
+    lookup = np.arange(301)
+    lookup[2] = 0  # merged into class 0: no change
+    lookup[300] = 299
+    after = np.array([[0, 300, 300, 299], [300, 0, IGNORE_INDEX, 0]])
+    pairs = words.moved(before, after, lookup)
+    assert pairs.to_numpy().tolist() == [[0, 300, 2], [300, 300, 1]]
+    lost = words.side(pairs, "before", before)
+    assert lost["class_id"].tolist() == [0, 300]
+    assert lost["share"].tolist() == [2 / 3, 1 / 2]
+    won = words.side(pairs, "after", after)
+    assert won.to_numpy().tolist() == [[300, 3, 1.0]]
+    assert words.moved(after, after, np.arange(301)).empty
+
+
+def test_the_strip_pages_through_twenty_thousand_pictures() -> None:
+    ids = [f"img{n:05d}" for n in range(19_809)]
+    assert words.strip(ids, 13, 8) == (8, ids[8:16])
+    assert words.strip(ids, 10**9, 8)[1] == ids[-1:]
+    assert words.strip(ids, -5, 8) == (0, ids[:8])
+    assert words.strip([], 3, 8) == (0, [])
+    assert words.find_pictures(ids, " IMG19808 ") == ["img19808"]
+
+
+def test_edits_in_words() -> None:
+    edits: list[Any] = [
+        Add("a", torch.zeros(1, 4)),
+        Rename(1283, "b"),
+        Merge((1, 2), "c"),
+        Subset((1,)),
+    ]
+    assert [words.edit_text(edit) for edit in edits] == [
+        "Added a, from 1 pixel",
+        "Renamed class 1283 to b",
+        "Merged 2 classes into c",
+        "Kept 1 class, left the others out",
+    ]
+
+
+def test_names_reach_the_page_as_text_only() -> None:
+    import pkgutil
+
+    script = pkgutil.get_data("app", "picker.js")
+    assert script is not None
+    for way_in in (b"innerHTML", b"outerHTML", b"insertAdjacentHTML", b"document.write", b"eval("):
+        assert way_in not in script
