@@ -24,11 +24,15 @@ app: $(APP_INSTALLED) ## install, then open the app on the demo run (Ctrl-C stop
 notebooks: $(APP_INSTALLED) ## install, then open JupyterLab on notebooks/
 	$(BIN)/python -m jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
-test: lint ## lint, then run all tests but the slow ones; prints pytest's summary
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+# Files go to the cores as wholes: their tests share what is slow to make. Browsers take turns.
+PARALLEL ?= -n auto --dist loadfile
+
+test: lint ## lint, then run all tests but the slow ones; prints pytest's summaries
+	$(BIN)/python -m pytest -m "not slow and not browser" $(PARALLEL) $(ARGS) || [ $$? = 5 ] # 5: ARGS leave none
+	$(BIN)/python -m pytest -m "browser and not slow" $(ARGS) || [ $$? = 5 ]
 
 test-fast: $(TEST_INSTALLED) ## only the tests that need neither minutes nor a browser
-	$(BIN)/python -m pytest -m "not slow and not browser" $(ARGS)
+	$(BIN)/python -m pytest -m "not slow and not browser" $(PARALLEL) $(ARGS) || [ $$? = 5 ] # 5: ARGS leave none
 
 test-slow: $(TEST_INSTALLED) ## only the tests that take minutes each
 	$(BIN)/python -m pytest -m slow $(ARGS)

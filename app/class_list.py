@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Sequence
 from typing import NamedTuple
 
 import streamlit as st
 
 from app import shell, state
+from app.assets import asset
 
 
 class Row(NamedTuple):
@@ -33,18 +33,11 @@ class Row(NamedTuple):
     open: int | None
 
 
-def _asset(name: str) -> str:
-    content = pkgutil.get_data("app", name)
-    if content is None:
-        raise FileNotFoundError(name)
-    return content.decode("utf-8")
-
-
 _component = st.components.v2.component(
     "workbench_class_list",
     html='<div class="list"></div>',
-    css=_asset("class_list.css"),
-    js=_asset("class_list.js"),
+    css=asset("class_list.css"),
+    js=asset("class_list.js"),
 )
 
 

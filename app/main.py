@@ -23,9 +23,7 @@ page = st.navigation(
         st.Page("views/overview.py", title="Overview", icon=":material/monitoring:", default=True),
         st.Page("views/predictions.py", title="Predictions", icon=":material/image_search:"),
         st.Page("views/classes.py", title="Classes", icon=":material/table_rows:"),
-        st.Page(
-            "views/failures.py", title="Rare-class failures", icon=":material/troubleshoot:"
-        ),
+        st.Page("views/failures.py", title="Rare-class failures", icon=":material/troubleshoot:"),
         st.Page("views/class_map.py", title="Class map", icon=":material/scatter_plot:"),
         st.Page("views/vocabulary.py", title="Vocabulary", icon=":material/edit_note:"),
         st.Page("views/memory.py", title="Memory", icon=":material/memory:"),

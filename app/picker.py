@@ -6,7 +6,6 @@ quick hand loses none.
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, NamedTuple
 
@@ -14,24 +13,18 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
+from app.assets import asset
 from app.pixels import data_url, encode_ids
 from app.vocabulary_frames import Ids, Mark, present
 
 KEY = "picker"
 
 
-def _asset(name: str) -> str:
-    content = pkgutil.get_data("app", name)
-    if content is None:
-        raise FileNotFoundError(name)
-    return content.decode("utf-8")
-
-
 _component = st.components.v2.component(
     "workbench_picker",
     html='<div class="picker"></div>',
-    css=_asset("picker.css"),
-    js=_asset("picker.js"),
+    css=asset("picker.css"),
+    js=asset("canvas.js", "picker.js"),
 )
 
 

@@ -1,50 +1,10 @@
 // Picture, truth, prediction, errors and unknown, side by side or one of them large; pointer,
 // pin and legend are linked. Class names are data: they go in by textContent only.
-const GREY = [141, 147, 156];
 const WRONG = [214, 64, 84];
 const RIGHT = [62, 148, 132];
 const PANELS = ["image", "truth", "prediction", "errors", "heat"];
 const TITLES = { image: "Picture", truth: "Truth", prediction: "Prediction", errors: "Errors", heat: "Unknown" };
 const ZOOMS = [1, 2, 4, 8];
-
-function load(url) {
-  return new Promise((resolve, reject) => {
-    const image = new Image();
-    image.onload = () => resolve(image);
-    image.onerror = () => reject(new Error("a picture cannot be read"));
-    image.src = url;
-  });
-}
-
-function readPixels(image, width, height) {
-  const canvas = document.createElement("canvas");
-  canvas.width = width;
-  canvas.height = height;
-  const context = canvas.getContext("2d", { willReadFrequently: true });
-  context.drawImage(image, 0, 0, width, height);
-  return context.getImageData(0, 0, width, height).data;
-}
-
-function readIds(image, width, height) {
-  const data = readPixels(image, width, height);
-  const ids = new Int32Array(width * height);
-  for (let i = 0; i < ids.length; i++) {
-    ids[i] = data[4 * i] + 256 * data[4 * i + 1] + 65536 * data[4 * i + 2] - 1;
-  }
-  return ids;
-}
-
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  if (tag === "button") node.type = "button";
-  return node;
-}
-
-function rgb(hex) {
-  return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
-}
 
 function visible(state) {
   return PANELS.filter((panel) => !state.figures[panel].hidden);

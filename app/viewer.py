@@ -6,7 +6,6 @@ Python.
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
@@ -16,6 +15,7 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
+from app.assets import asset
 from app.distinct import distinct_colors
 from app.pictures import Ids, Pixel
 from app.pixels import data_url, encode_ids
@@ -63,19 +63,11 @@ class Scene(NamedTuple):
     heat: Heat | None = None
 
 
-def _asset(name: str) -> str:
-    """A file that lies beside this module."""
-    content = pkgutil.get_data("app", name)
-    if content is None:
-        raise FileNotFoundError(name)
-    return content.decode("utf-8")
-
-
 _component = st.components.v2.component(
     "workbench_viewer",
     html='<div class="viewer"></div>',
-    css=_asset("viewer.css"),
-    js=_asset("viewer.js"),
+    css=asset("viewer.css"),
+    js=asset("canvas.js", "viewer.js"),
 )
 
 

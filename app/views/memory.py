@@ -225,8 +225,8 @@ def _differences(measured: pd.DataFrame) -> None:
         extra = (small["bytes"] - small["formula"]) / mib
         lines.append(
             f"**Embedding**: {extra.min():,.0f} to {extra.max():,.0f} MiB more than the formula, "
-            "whatever C is. That is the compiler of the loss's kernels (numba, LLVM), which a "
-            "process loads once; no class adds to it."
+            "whatever C is. Most of it is LLVM, which links the loss's compiled kernels and is "
+            "loaded once a process; no class adds to it."
         )
     for line in lines:
         st.markdown(f"- {line}")

@@ -114,7 +114,7 @@ def test_confidence_is_shown_from_nought_to_one_and_low_stands_out() -> None:
 def test_names_reach_the_page_as_text_only() -> None:
     import pkgutil
 
-    for name in ("viewer.js", "class_list.js"):
+    for name in ("viewer.js", "class_list.js", "canvas.js"):
         script = pkgutil.get_data("app", name)
         assert script is not None
         for way in (b"innerHTML", b"outerHTML", b"insertAdjacentHTML", b"document.write", b"eval("):

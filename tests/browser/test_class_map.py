@@ -7,7 +7,7 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import pytest
-from playwright.sync_api import Error as PlaywrightError
+from helpers.browser import is_well, until
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
@@ -17,25 +17,6 @@ pytestmark = pytest.mark.browser
 OpenPage = Callable[..., Any]
 Settle = Callable[..., None]
 POINTS = ".js-plotly-plot .scatterlayer .trace:first-child .point"
-
-
-def is_well(page: Page) -> None:
-    assert page.locator('[data-testid="stException"]').count() == 0
-    assert page.locator('[data-testid="stAlertContentError"]').count() == 0
-    assert page.watch.faults == []  # type: ignore[attr-defined]
-    assert page.watch.strangers == []  # type: ignore[attr-defined]
-
-
-def until(sight: Locator, act: Callable[[], object]) -> None:
-    """Acts until it shows: a canvas does not tell when it begins to listen."""
-    for _ in range(4):
-        act()
-        try:
-            sight.first.wait_for(timeout=20_000)
-            return
-        except PlaywrightError:
-            continue
-    sight.first.wait_for()
 
 
 def drag(page: Page, corners: list[tuple[float, float]]) -> None:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 from urllib.parse import parse_qs, urlparse
 
 import pytest
+from helpers.browser import is_well
 from playwright.sync_api import Error as PlaywrightError
 
 from workbench.runs import RunDirectory
@@ -34,13 +35,6 @@ def failing(repository: Path) -> pd.DataFrame:
         pytest.skip("the shipped run is not there")
     table = run.read_per_class("val")
     return table[table["reason"] != ""].set_index("class_id")
-
-
-def is_well(page: Page) -> None:
-    assert page.locator('[data-testid="stException"]').count() == 0
-    assert page.locator('[data-testid="stAlertContentError"]').count() == 0
-    assert page.watch.faults == []  # type: ignore[attr-defined]
-    assert page.watch.strangers == []  # type: ignore[attr-defined]
 
 
 def chosen(page: Page) -> int:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
-from playwright.sync_api import Error as PlaywrightError
+from helpers.browser import is_well, until
 
 from workbench.runs import RunDirectory
 
@@ -21,25 +21,6 @@ pytestmark = pytest.mark.browser
 
 OpenPage = Callable[..., Any]
 Settle = Callable[..., None]
-
-
-def is_well(page: Page) -> None:
-    assert page.locator('[data-testid="stException"]').count() == 0
-    assert page.locator('[data-testid="stAlertContentError"]').count() == 0
-    assert page.watch.faults == []  # type: ignore[attr-defined]
-    assert page.watch.strangers == []  # type: ignore[attr-defined]
-
-
-def until(sight: Locator, act: Callable[[], object]) -> None:
-    """Acts until it shows: a canvas does not tell when it begins to listen."""
-    for _ in range(4):
-        act()
-        try:
-            sight.first.wait_for(timeout=20_000)
-            return
-        except PlaywrightError:
-            continue
-    sight.first.wait_for()
 
 
 @pytest.fixture(scope="module")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pytest
+from helpers.browser import is_well
 from PIL import Image
 
 from workbench.runs import RunDirectory
@@ -31,13 +32,6 @@ def predictions(open_page: OpenPage) -> Page:
     page: Page = open_page("/predictions")
     page.locator(".viewer[data-ready]").wait_for()
     return page
-
-
-def is_well(page: Page) -> None:
-    assert page.locator('[data-testid="stException"]').count() == 0
-    assert page.locator('[data-testid="stAlertContentError"]').count() == 0
-    assert page.watch.faults == []  # type: ignore[attr-defined]
-    assert page.watch.strangers == []  # type: ignore[attr-defined]
 
 
 def panel(page: Page, name: str) -> Locator:

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from helpers.browser import is_well
 
 from workbench.runs import RunDirectory
 from workbench.runs.class_file import read_class_file
@@ -29,12 +30,6 @@ def vocabulary(open_page: OpenPage) -> Page:
     page: Page = open_page(PATH)
     page.locator(".picker[data-ready]").wait_for()
     return page
-
-
-def is_well(page: Page) -> None:
-    assert page.locator('[data-testid="stException"]').count() == 0
-    assert page.watch.faults == []  # type: ignore[attr-defined]
-    assert page.watch.strangers == []  # type: ignore[attr-defined]
 
 
 def canvas(page: Page) -> Locator:
