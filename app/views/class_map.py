@@ -60,27 +60,43 @@ def page() -> None:
     if table is None:
         shell.explain_missing("The class table of this run cannot be read.", None)
         st.stop()
-    ids = [int(class_id) for class_id in table["class_id"]]
-    state.seed("class", [None, *ids], None, int)
-    counts = None if run.split is None else data.confusions(run.path, run.split)
-    choices = _controls(projection, table, edges=counts is not None)
-    points = frames.map_points(projection, table, choices.layout, choices.step)
-    if choices.color == "reason":
-        points["reason"] = [frames.reason_text(code) for code in points["reason"]]
-    hits = _hits(points, choices.text)
-    left, right = shell.stack("map", [3, 2])
-    with left:
-        picked = _map(run, projection, points, choices, hits, counts)
-    with right:
-        listed = map_list.show(points, picked, hits, choices.text, height=_HEIGHT - 40)
-    chosen = st.session_state[state.widget_key("class")]
-    state.publish("class", chosen)
-    st.session_state[state.widget_key("class")] = chosen
-    if listed and run.split is not None:
-        map_list.pictures(run, run.split, tuple(listed))
-    if chosen is not None and scores is not None and run.split is not None:
-        st.divider()
-        class_detail.show(run, run.split, scores, int(chosen))
+    _explore(run, projection, table, scores)
+
+
+@st.fragment
+def _explore(
+    run: shell.Context,
+    projection: pd.DataFrame,
+    table: pd.DataFrame,
+    scores: pd.DataFrame | None,
+) -> None:
+    """Controls, map, list and detail; a click in it draws nothing else again."""
+    with state.url(fragment=True):
+        ids = [int(class_id) for class_id in table["class_id"]]
+        state.seed("class", [None, *ids], None, int)
+        counts = None if run.split is None else data.confusions(run.path, run.split)
+        choices = _controls(projection, table, edges=counts is not None)
+        points = frames.map_points(projection, table, choices.layout, choices.step)
+        if choices.color == "reason":
+            points["reason"] = [frames.reason_text(code) for code in points["reason"]]
+        hits = _hits(points, choices.text)
+        left, right = shell.stack("map", [3, 2])
+        strip, below = st.container(), st.container()
+        chosen = st.session_state[state.widget_key("class")]
+        state.publish("class", chosen)
+        st.session_state[state.widget_key("class")] = chosen
+        # First what a click asks for: the map is slower to draw, and was there before.
+        if chosen is not None and scores is not None and run.split is not None:
+            with below:
+                st.divider()
+                class_detail.show(run, run.split, scores, int(chosen))
+        with left:
+            picked = _map(run, projection, points, choices, hits, counts)
+        with right:
+            listed = map_list.show(points, picked, hits, choices.text, height=_HEIGHT - 40)
+        if listed and run.split is not None:
+            with strip:
+                map_list.pictures(run, run.split, tuple(listed))
 
 
 def _hits(points: pd.DataFrame, text: str) -> list[int]:

@@ -29,21 +29,26 @@ def _explore(run: shell.Context, split: str, table: pd.DataFrame) -> None:
         state.seed("class", [None, *ids], None, int)
         shown = _filters(table)
         left, right = shell.stack("classes", [3, 2])
-        with left:
-            _table(shown, table)
-        with right:
-            _scatter(shown)
+        below = st.container()
         chosen = st.session_state[state.widget_key("class")]
         state.publish("class", chosen)
         # A choice without a widget would be forgotten when another page is opened.
         st.session_state[state.widget_key("class")] = chosen
-        if chosen is None:
-            st.info(
-                "Pick a row or a point to see that class in detail.", icon=":material/touch_app:"
-            )
-        else:
-            st.divider()
-            class_detail.show(run, split, table, int(chosen))
+        # First what a click asks for: table and plot are slower to draw, and were there before.
+        with below:
+            _detail(run, split, table, chosen)
+        with left:
+            _table(shown, table)
+        with right:
+            _scatter(shown)
+
+
+def _detail(run: shell.Context, split: str, table: pd.DataFrame, chosen: int | None) -> None:
+    if chosen is None:
+        st.info("Pick a row or a point to see that class in detail.", icon=":material/touch_app:")
+    else:
+        st.divider()
+        class_detail.show(run, split, table, int(chosen))
 
 
 def _filters(table: pd.DataFrame) -> pd.DataFrame:

@@ -46,17 +46,21 @@ def _explore(run: shell.Context, split: str) -> None:
     with state.url(fragment=True):
         ids = [int(class_id) for class_id in found.table["class_id"]]
         state.seed("class", [None, *ids], None, int)
-        place: DeltaGenerator | None = None
-        if not found.failing.empty:
-            shown = _filters(found)
-            left, place = shell.stack("failures", [3, 2])
-            with left:
-                _table(shown, found, run.name, split)
         chosen = st.session_state[state.widget_key("class")]
         state.publish("class", chosen)
         # A choice without a widget would be forgotten when another page is opened.
         st.session_state[state.widget_key("class")] = chosen
-        _chosen(run, split, found, chosen, place or st.container())
+        if found.failing.empty:
+            _chosen(run, split, found, chosen, st.container())
+            return
+        shown = _filters(found)
+        left, right = shell.stack("failures", [3, 2])
+        # First what a click asks for: the table is slower to draw, and was there before.
+        below = st.container()
+        with below:
+            _chosen(run, split, found, chosen, right)
+        with left:
+            _table(shown, found, run.name, split)
 
 
 def _chosen(

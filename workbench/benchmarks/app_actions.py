@@ -176,6 +176,9 @@ def _point(page: Page, number: int) -> Act:
 
 def _box(page: Page, number: int) -> Act:
     """A lasso over a part of the first chart; letting go is timed."""
+    if number == 0:  # dragging moves the map until told to circle
+        page.locator(f'[class*="st-key-choice_mouse"] {_CHOICE}', has_text="Circle").click()
+        page.wait_for_timeout(2000)  # the chart is made anew
     area = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
     if area is None:
         raise LookupError("there is no chart")
