@@ -213,20 +213,27 @@ def _differences(measured: pd.DataFrame) -> None:
     """Where the two differ, and why."""
     mib = 2**20
     lines = []
-    large = measured[(measured["head"] == DENSE) & (measured["formula"] > 256 * mib)]
-    if not large.empty:
-        off = (large["bytes"] / large["formula"] - 1).abs().max()
+    dense = measured[(measured["head"] == DENSE) & (measured["formula"] > 256 * mib)]
+    off = (dense["bytes"] / dense["formula"] - 1).abs()
+    everywhere = dense["pixels"] == 0
+    if everywhere.any():
         lines.append(
-            f"**Dense**: within {off:.0%} where the logits are large. With few classes they hide "
-            "below the network's own peak, which comes at another moment of the step."
+            f"**Dense, all pixels**: within {off[everywhere].max():.0%} where the logits are "
+            "large. With few classes they hide below the network's own peak, which comes at another "
+            "moment of the step."
+        )
+    if (~everywhere).any():
+        lines.append(
+            f"**Dense, drawn pixels**: up to {off[~everywhere].max():.0%} beyond the formula: what "
+            "autograd holds for a moment on the way back to the low-resolution logits."
         )
     small = measured[measured["head"] == EMBEDDING]
     if not small.empty:
         extra = (small["bytes"] - small["formula"]) / mib
         lines.append(
-            f"**Embedding**: {extra.min():,.0f} to {extra.max():,.0f} MiB more than the formula, "
-            "whatever C is. Most of it is LLVM, which links the loss's compiled kernels and is "
-            "loaded once a process; no class adds to it."
+            f"**Embedding**: {extra.min():+,.0f} to {extra.max():+,.0f} MiB beside the formula, "
+            "whatever C is. LLVM, which links the loss's compiled kernels and is loaded once a "
+            "process, adds to it; the loss's budget, of which a step may use little, takes away."
         )
     for line in lines:
         st.markdown(f"- {line}")

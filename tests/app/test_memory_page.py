@@ -91,20 +91,26 @@ def committed(repository: Path) -> pd.DataFrame:
 
 
 def test_the_dense_sum_is_what_was_measured(committed: pd.DataFrame) -> None:
-    """Within a fifth, where the logits are not lost in the network's own ups and downs."""
+    """Where the logits are not lost in the network's own ups and downs.
+
+    Over all pixels within a fifth; over drawn ones autograd holds up to as much again.
+    """
     large = committed[(committed["head"] == "dense") & (committed["formula"] > 256 * MIB)]
     assert len(large) >= 2
-    assert ((large["bytes"] / large["formula"]).between(1 / 1.2, 1.2)).all()
+    ratio = large["bytes"] / large["formula"]
+    assert ratio.gt(1 / 1.2).all()
+    assert ratio[large["pixels"] == 0].lt(1.2).all()
+    assert ratio.lt(2.0).all()
 
 
 def test_the_embedding_sum_differs_by_the_same_at_every_number_of_classes(
     committed: pd.DataFrame,
 ) -> None:
-    """The compiler of the kernels: below 400 MiB, and no class adds more than noise to it."""
+    """Libraries on one side, a budget hardly used on the other; no class adds more than noise."""
     rows = committed[committed["head"] == "embedding"]
     assert rows["classes"].max() >= 1_000_000
     difference = (rows["bytes"] - rows["formula"]) / MIB
-    assert difference.between(0, 400).all()
+    assert difference.between(-64, 200).all()
     assert difference.max() - difference.min() < 150
     growth = rows[rows["pixels"] == rows.loc[rows["classes"].idxmax(), "pixels"]]
     for _, method in growth.groupby("method"):
