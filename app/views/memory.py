@@ -219,8 +219,8 @@ def _differences(measured: pd.DataFrame) -> None:
     if everywhere.any():
         lines.append(
             f"**Dense, all pixels**: within {off[everywhere].max():.0%} where the logits are "
-            "large. With few classes they hide below the network's own peak, which comes at another "
-            "moment of the step."
+            "large. With few classes they hide below the network's own peak, which comes at "
+            "another moment of the step."
         )
     if (~everywhere).any():
         lines.append(
