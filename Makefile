@@ -13,7 +13,7 @@ ARGS   ?=
 APP_INSTALLED  := $(VENV)/.installed-app
 TEST_INSTALLED := $(VENV)/.installed-test
 
-.PHONY: help app notebooks test test-fast test-slow lint format browser demo real-photos screenshots benchmarks performance clean
+.PHONY: help app notebooks docs test test-fast test-slow lint format browser demo real-photos screenshots benchmarks performance clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -23,6 +23,9 @@ app: $(APP_INSTALLED) ## install, then open the app on the demo run (Ctrl-C stop
 
 notebooks: $(APP_INSTALLED) ## install, then open JupyterLab on notebooks/
 	$(BIN)/python -m jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
+
+docs: $(TEST_INSTALLED) ## run all notebooks as they are, write them as HTML pages to docs/_build
+	$(BIN)/python docs/render_notebooks.py docs/_build $(ARGS)
 
 # Files go to the cores as wholes: their tests share what is slow to make. Browsers take turns.
 PARALLEL ?= -n auto --dist loadfile

@@ -56,7 +56,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"colors", "config", "runs", "trainers", "vocabulary"},
     "chart_style": BASE | {"colors"},
     "charts": BASE | {"chart_style", "colors"},
-    "widgets": BASE | {"charts", "runs", "vocabulary"},
+    # Widgets show runs by charts; some compute (a clicked pixel), one listens to a training.
+    "widgets": BASE
+    | {"charts", "distances", "inference", "losses", "runs", "trainers", "vocabulary"},
 }
 
 # Third-party packages that only these parts may load, at any depth of nesting.

@@ -6,7 +6,7 @@ import pytest
 
 from workbench import config
 from workbench.errors import ConfigError
-from workbench.presets import PRESETS, get_preset
+from workbench.presets import PRESETS, differences, get_preset
 
 
 @pytest.mark.parametrize("name", list(PRESETS))
@@ -34,3 +34,31 @@ def test_the_published_ade20k_settings() -> None:
     assert (train.power, train.table_power) == (0.9, 0.95)
     assert (run.data.crop, run.train.batch_size, run.data.scale) == (512, 10, (0.5, 2.0))
     assert run.data.flip and run.loss.separation_margin == 0.2
+
+
+def test_the_known_cityscapes_settings() -> None:
+    run = get_preset("paper/cityscapes")
+    assert (run.model.embedding_dim, run.loss.k) == (6, 6)
+    assert (run.data.color_jitter, run.data.scale, run.data.flip) == (0.5, (1.0, 1.0), True)
+    assert (run.train.batch_size, run.train.steps) == (16, 200_000)
+
+
+def test_the_known_coco_settings() -> None:
+    stuff, ade20k = get_preset("paper/coco-stuff10k"), get_preset("paper/ade20k")
+    assert stuff.model.mean == (0.4393, 0.4131, 0.3748)
+    assert stuff.model.std == (0.2427, 0.2365, 0.2343)
+    assert (stuff.data.crop, stuff.data.scale) == (512, (0.5, 2.0))
+    assert (stuff.loss, stuff.train) == (ade20k.loss, ade20k.train)
+    lvis = get_preset("paper/lvis-coco")
+    assert (lvis.model.embedding_dim, lvis.loss.k) == (6, 6)
+    assert (lvis.train.batch_size, lvis.train.steps, lvis.train.lr_floor) == (16, 200_000, 1e-6)
+
+
+def test_differences_are_the_settings_that_differ_in_their_order() -> None:
+    paper = get_preset("paper/ade20k")
+    assert differences(one=paper, two=paper) == {}
+    other = config.from_overrides(paper, {"train.steps": "300", "data.scale": "[1, 1]"})
+    assert differences(paper=paper, here=other) == {
+        "data.scale": {"paper": [0.5, 2.0], "here": [1.0, 1.0]},
+        "train.steps": {"paper": 100_000, "here": 300},
+    }

@@ -12,6 +12,7 @@ from scipy.io import loadmat, savemat
 
 from workbench.constants import IGNORE_INDEX
 from workbench.datasets import open_dataset
+from workbench.datasets.coco_stuff10k import CocoStuff10k
 from workbench.datasets.counts import count_classes
 from workbench.datasets.twins import write_twin
 from workbench.errors import ConfigError, DataError
@@ -223,3 +224,14 @@ def test_real_annotations(realdata: Path, tmp_path: Path) -> None:
         assert (found.images == images[values]).all()
         ignored = sum(int((dataset[i]["mask"] == IGNORE_INDEX).sum()) for i in range(len(dataset)))
         assert ignored == pixels[255] > 0
+
+
+@pytest.mark.parametrize(("variant", "things"), [("", 80), ("182", 91)])
+def test_families_are_told_by_the_raw_ids(root: Path, variant: str, things: int) -> None:
+    dataset = open_dataset("coco-stuff10k", root, "val", variant=variant)
+    assert isinstance(dataset, CocoStuff10k)
+    assert dataset.families == ["things"] * things + ["stuff"] * 91
+    assert dataset.vocabulary.names[things - 1 : things + 1] == [
+        "toothbrush" if variant == "" else "hair brush",
+        "banner",
+    ]

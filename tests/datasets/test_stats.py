@@ -14,7 +14,7 @@ from PIL import Image
 from workbench.colors import GROUPS
 from workbench.datasets import open_dataset, prepare, write_sample
 from workbench.datasets.counts import ClassCounts, count_classes
-from workbench.datasets.stats import class_table, group_table, write_stats
+from workbench.datasets.stats import class_table, color_statistics, group_table, write_stats
 from workbench.datasets.stats_picture import draw_stats
 from workbench.datasets.twins import write_twin
 from workbench.errors import ConfigError, DataError
@@ -248,3 +248,16 @@ def test_real_files(realdata: Path, tmp_path: Path) -> None:
     table = pd.read_parquet(values["table"])
     assert table["pixels"].tolist() == expected.tolist()
     assert table["name"].tolist() == load_table("voc")["name"].tolist()[:21]
+
+
+def test_color_statistics_are_those_of_all_pixels(tmp_path: Path) -> None:
+    root = write_twin("voc", tmp_path, images=2, size=(40, 50))
+    dataset = open_dataset("voc", root, "val")
+    for index, shape in enumerate([(40, 50), (64, 32)]):  # the larger one counts for more
+        pixels = np.random.default_rng(index).integers(0, 100 + 100 * index, (*shape, 3))
+        Image.fromarray(pixels.astype(np.uint8)).save(dataset.image_path(index), quality=95)
+    pictures = [np.asarray(Image.open(dataset.image_path(index))) for index in range(2)]
+    stacked = np.concatenate([picture.reshape(-1, 3) for picture in pictures]) / 255
+    mean, std = color_statistics(dataset)
+    np.testing.assert_allclose(mean, stacked.mean(axis=0), rtol=1e-9)
+    np.testing.assert_allclose(std, stacked.std(axis=0), rtol=1e-9)

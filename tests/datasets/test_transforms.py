@@ -13,7 +13,12 @@ from torchvision.transforms import v2
 from torchvision.transforms.v2 import functional
 
 from workbench.constants import IGNORE_INDEX
-from workbench.datasets.transforms import eval_transform, jitter_colors, train_transform
+from workbench.datasets.transforms import (
+    eval_transform,
+    jitter_colors,
+    train_transform,
+    warp_transform,
+)
 from workbench.errors import ConfigError
 
 FILL = (11, 22, 33)
@@ -225,3 +230,21 @@ def test_settings_out_of_range_are_named(settings: dict[str, Any], name: str) ->
         train_transform(**settings)
     with pytest.raises(ConfigError, match="long_side"):
         eval_transform(0)
+
+
+def test_warping_gives_squares_that_pillow_would_give() -> None:
+    rng = np.random.default_rng(0)
+    pixels = rng.integers(0, 256, (30, 45, 3), dtype=np.uint8)
+    ids = rng.integers(0, 9, (30, 45))
+    image, mask = warp_transform(64)(
+        torch.from_numpy(pixels).permute(2, 0, 1), torch.from_numpy(ids)
+    )
+    assert image.shape == (3, 64, 64) and mask.shape == (64, 64)
+    nearest = Image.fromarray(ids.astype(np.uint8)).resize((64, 64), Image.Resampling.NEAREST)
+    np.testing.assert_array_equal(mask, np.asarray(nearest))
+    smooth = Image.fromarray(pixels).resize((64, 64), Image.Resampling.BILINEAR)
+    difference = image.permute(1, 2, 0).int() - torch.from_numpy(np.array(smooth)).int()
+    assert difference.abs().max() <= 1
+    pickle.dumps(warp_transform(64))
+    with pytest.raises(ConfigError, match="side must be at least 1"):
+        warp_transform(0)

@@ -13,11 +13,23 @@ from workbench.charts.class_map import class_map, class_map_movie
 from workbench.charts.classes import iou_against_images
 from workbench.charts.compare import change_bars, drift_against_change, iou_against_iou
 from workbench.charts.failures import margin_histogram
+from workbench.charts.idea import circle_panes, sphere
 from workbench.charts.memory import memory_against_classes, memory_bars, part_colors, size
-from workbench.charts.training import curve, group_bars, iou_histogram, smooth
+from workbench.charts.overlay import pixel_panes, prediction_panes
+from workbench.charts.pictures import mask_gallery
+from workbench.charts.tables import class_frequencies, table_bars, table_lines
+from workbench.charts.training import (
+    curve,
+    group_bars,
+    iou_histogram,
+    smooth,
+    training_panels,
+)
 
 __all__ = [
     "change_bars",
+    "circle_panes",
+    "class_frequencies",
     "class_map",
     "class_map_movie",
     "curve",
@@ -28,10 +40,17 @@ __all__ = [
     "iou_against_iou",
     "iou_histogram",
     "margin_histogram",
+    "mask_gallery",
     "memory_against_classes",
     "memory_bars",
     "part_colors",
+    "pixel_panes",
+    "prediction_panes",
     "size",
     "smooth",
+    "sphere",
+    "table_bars",
+    "table_lines",
     "template",
+    "training_panels",
 ]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import html
 import itertools
+from typing import Any
 
 import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
+from plotly.subplots import make_subplots
 
-from workbench.chart_style import figure
+from workbench.chart_style import MUTED, figure
 from workbench.colors import CATEGORIES, GROUPS, IOU_RAMP, sample_ramp
 
 
@@ -63,6 +65,49 @@ def curve(
         )
     plot.update_xaxes(title_text=unit, showgrid=False, rangemode="tozero", tickformat=",")
     plot.update_yaxes(title_text=label, rangemode="tozero")
+    return plot
+
+
+def training_panels(
+    metrics: pd.DataFrame, *, steps: int | None = None, height: int = 280, dark: bool = False
+) -> go.Figure:
+    """Loss and validation mIoU over training, side by side.
+
+    Args:
+        metrics: Records of a run: step, loss and, where it was evaluated, val_miou.
+        steps: Where the training ends, for the axes; None takes the last record.
+        height: Pixels.
+        dark: Whether it will stand on dark paper.
+
+    Returns:
+        A figure of three traces: the loss of each record, its moving average, the mIoU.
+    """
+    plot = make_subplots(cols=2, horizontal_spacing=0.1)
+    rows = metrics.reindex(columns=["step", "loss", "val_miou"]).astype(float)
+    loss, scores = rows.dropna(subset="loss"), rows.dropna(subset="val_miou")
+    line = {"color": CATEGORIES[0], "width": 1}
+    said: dict[str, Any] = {"mode": "lines", "hovertemplate": "step %{x}: %{y:.4g}<extra></extra>"}
+    plot.add_scatter(x=loss["step"], y=loss["loss"], opacity=0.4, line=line, **said, row=1, col=1)
+    mean = smooth(loss["loss"], len(loss) // 25)
+    thick = {**line, "width": 2.5}
+    plot.add_scatter(x=loss["step"], y=mean, line=thick, **said, row=1, col=1)
+    said["mode"] = "lines+markers"
+    line = {"color": CATEGORIES[1], "width": 2}
+    plot.add_scatter(x=scores["step"], y=scores["val_miou"], line=line, **said, row=1, col=2)
+    base = figure(height=height, dark=dark, layout={"showlegend": False})
+    plot.update_layout(base.layout.to_plotly_json())
+    last = steps or max([1.0, *rows["step"].dropna()])
+    plot.update_xaxes(title_text="training steps", range=[0, last], showgrid=False, tickformat=",")
+    plot.update_yaxes(title_text="loss per pixel", rangemode="tozero", row=1, col=1)
+    plot.update_yaxes(title_text="mean IoU (val)", rangemode="tozero", row=1, col=2)
+    if scores.empty:
+        note: dict[str, Any] = {
+            "text": "not evaluated yet",
+            "showarrow": False,
+            "font": {"color": MUTED[dark]},
+        }
+        middle: dict[str, Any] = {"x": 0.5, "y": 0.5, "xref": "x2 domain", "yref": "y2 domain"}
+        plot.add_annotation(**note, **middle)
     return plot
 
 

@@ -12,6 +12,7 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
+from workbench.datasets.places import Place, TwinWarning, get_or_twin
 from workbench.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -31,7 +32,17 @@ DATASETS: Final[dict[str, str]] = {
 }
 """Registry key -> "module:class"."""
 
-__all__ = ["DATASETS", "PREPARED", "get_dataset", "open_dataset", "prepare", "write_sample"]
+__all__ = [
+    "DATASETS",
+    "PREPARED",
+    "Place",
+    "TwinWarning",
+    "get_dataset",
+    "get_or_twin",
+    "open_dataset",
+    "prepare",
+    "write_sample",
+]
 
 PREPARED: Final = ("lvis-coco", "shapeworld")
 """Keys of datasets that come as annotations, from which ``prepare`` builds the masks."""

@@ -26,6 +26,7 @@ _NUMERIC: Final = (
     *("double", "single", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
 )
 _NAMES_OF_V1_0: Final = 172
+_LAST_THING: Final = 91
 
 
 class CocoStuff10k(SegmentationDataset):
@@ -73,6 +74,13 @@ class CocoStuff10k(SegmentationDataset):
     def make_lookup(self) -> npt.NDArray[np.int64]:
         """0 -> ignored, ids of classes -> 0..C-1."""
         return raw_to_train(self._table(), 256, unlisted=INVALID)
+
+    @property
+    def families(self) -> list[str]:
+        """The family of each class, "things" or "stuff"; index = train id."""
+        table = self._table()
+        rows = table[table["train_id"].notna()].sort_values("train_id")
+        return ["things" if raw_id <= _LAST_THING else "stuff" for raw_id in rows["raw_id"]]
 
     def list_ids(self) -> list[str]:
         """The split's list; each image must have a photo and a label map."""

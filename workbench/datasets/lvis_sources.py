@@ -143,7 +143,8 @@ def load_mapping(root: Path, legacy: bool) -> Mapping:
     return Mapping(path, table, hashlib.sha256(path.read_bytes()).hexdigest(), lookups, legacy)
 
 
-def _annotation_path(root: Path, name: str) -> Path | None:
+def annotation_path(root: Path, name: str) -> Path | None:
+    """Where an annotation file is in a root, None if it is not."""
     for path in (root / "annotations" / name, root / name):
         if path.is_file():
             return path
@@ -163,7 +164,7 @@ def load_splits(root: Path, notes: list[str]) -> list[Split]:
     splits = []
     folders = _Folders(root)
     for name in SPLITS:
-        path = _annotation_path(root, f"lvis_v1_{name}.json")
+        path = annotation_path(root, f"lvis_v1_{name}.json")
         if path is None:
             notes.append(f"split {name} skipped: lvis_v1_{name}.json is missing")
             continue
@@ -267,7 +268,7 @@ def load_stuff(root: Path, splits: list[Split], notes: list[str]) -> list[Annota
     )
     loaded = []
     for name in SPLITS:
-        path = _annotation_path(root, f"stuff_{name}2017.json")
+        path = annotation_path(root, f"stuff_{name}2017.json")
         if path is None:
             notes.append(f"stuff_{name}2017.json is missing: its images have no stuff labels")
         else:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from workbench.colors import GROUPS
 from workbench.datasets import open_dataset
+from workbench.datasets.base import SegmentationDataset
 from workbench.datasets.counts import ClassCounts, count_classes
+from workbench.datasets.images import read_image
 from workbench.errors import DataError
+from workbench.progress import progress
 from workbench.runs.atomic import write_bytes, write_parquet
 from workbench.vocabulary import Vocabulary
 
@@ -68,6 +71,39 @@ def write_stats(
         "table": str(folder / f"{name}.parquet"),
         "picture": str(folder / f"{name}.png"),
     }
+
+
+class ColorStatistics(NamedTuple):
+    """Red, green and blue over all pixels of a split, in 0..1.
+
+    Attributes:
+        mean: Mean of each.
+        std: Standard deviation of each.
+    """
+
+    mean: tuple[float, ...]
+    std: tuple[float, ...]
+
+
+def color_statistics(dataset: SegmentationDataset) -> ColorStatistics:
+    """Mean and standard deviation of a split's pixels, what ``model.mean`` and ``std`` take.
+
+    Every pixel counts alike, so a large image counts for more than a small one.
+
+    Raises:
+        DataError: An image is unreadable.
+    """
+    total, squares, pixels = np.zeros(3), np.zeros(3), 0
+    for index in progress(range(len(dataset)), description="colours", unit="img"):
+        values = np.asarray(read_image(dataset.image_path(index))).reshape(-1, 3)
+        counts = np.stack([np.bincount(channel, minlength=256) for channel in values.T])
+        levels = np.arange(256) / 255
+        total += counts @ levels
+        squares += counts @ levels**2
+        pixels += len(values)
+    mean = total / pixels
+    std = np.sqrt(np.maximum(squares / pixels - mean**2, 0))
+    return ColorStatistics(tuple(mean.tolist()), tuple(std.tolist()))
 
 
 def class_table(vocabulary: Vocabulary, counts: ClassCounts) -> pd.DataFrame:

@@ -13,6 +13,7 @@ compares this with torchvision's building blocks.
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from functools import partial
 
 import numpy as np
 import numpy.typing as npt
@@ -73,6 +74,25 @@ def eval_transform(long_side: int | None = None) -> Transform:
     if long_side is not None and long_side < 1:
         raise ConfigError(f"long_side must be at least 1 pixel, not {long_side}")
     return _EvalTransform(long_side)
+
+
+def warp_transform(side: int) -> Transform:
+    """Every image to one square size, whatever its shape: circles become ellipses.
+
+    So the paper's reference implementation treats COCO-Stuff 10K, at 512 pixels.
+
+    Args:
+        side: Of the square, pixels.
+
+    Returns:
+        (image uint8 (3, H, W), mask int64 (H, W)) -> both of (side, side).
+
+    Raises:
+        ConfigError: The side is below 1.
+    """
+    if side < 1:
+        raise ConfigError(f"side must be at least 1 pixel, not {side}")
+    return partial(_warp, side=side)
 
 
 class _TrainTransform:
@@ -151,6 +171,12 @@ class _EvalTransform:
         whole = slice(None)
         labels = _resize_mask(mask.numpy(), height, width, whole, whole)
         return _resize_image(image, height, width), torch.from_numpy(labels)
+
+
+def _warp(image: Tensor, mask: Tensor, side: int) -> tuple[Tensor, Tensor]:
+    whole = slice(None)
+    labels = _resize_mask(mask.numpy(), side, side, whole, whole)
+    return _resize_image(image, side, side), torch.from_numpy(labels)
 
 
 def _resize_image(image: Tensor, height: int, width: int) -> Tensor:

@@ -8,6 +8,7 @@ from typing import ClassVar
 import numpy as np
 import numpy.typing as npt
 
+from workbench.constants import IGNORE_INDEX
 from workbench.datasets.base import INVALID, SegmentationDataset
 from workbench.datasets.layout import Part
 from workbench.errors import DataError
@@ -15,6 +16,8 @@ from workbench.vocabulary import Vocabulary, load_table, raw_to_train
 
 _MASK_FOLDERS = ("SegmentationClass", "SegmentationClassAug")
 _AUGMENTED_LISTS = ("train_aug", "trainaug")
+_FILLED = "filled"
+_BACKGROUND = 0
 
 
 class Voc(SegmentationDataset):
@@ -26,9 +29,13 @@ class Voc(SegmentationDataset):
 
     The split "train_aug" is the list ``train_aug.txt`` or ``trainaug.txt``; without one, it is
     "train" and all augmented masks that are not in "val".
+
+    The variant "filled" counts the borders as background. It is a mistake that is easily made,
+    and is here to measure what it costs.
     """
 
     key: ClassVar[str] = "voc"
+    variants: ClassVar[tuple[str, ...]] = ("", _FILLED)
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "trainval", "train_aug")
     layout: ClassVar[str] = (
         "VOCdevkit/VOC2012 with JPEGImages/*.jpg, SegmentationClass/*.png and "
@@ -57,8 +64,11 @@ class Voc(SegmentationDataset):
         return Vocabulary.from_table(load_table(self.key))
 
     def make_lookup(self) -> npt.NDArray[np.int64]:
-        """0..20 as they are, 255 -> ignored."""
-        return raw_to_train(load_table(self.key), 256, unlisted=INVALID)
+        """0..20 as they are, 255 -> ignored, or background in the variant "filled"."""
+        lookup = raw_to_train(load_table(self.key), 256, unlisted=INVALID)
+        if self.variant == _FILLED:
+            lookup[lookup == IGNORE_INDEX] = _BACKGROUND
+        return lookup
 
     def list_ids(self) -> list[str]:
         """The split's list; each image must have a file and a mask."""

@@ -22,7 +22,10 @@ class Hook:
     """Does nothing; override what is needed."""
 
     def after_step(self, trainer: Trainer, record: Record) -> None:
-        """Called after every step with its figures ("step", "loss", ...)."""
+        """Called after every step with its figures ("step", "loss", ...).
+
+        What a hook adds to the figures, the hooks after it see: `Evaluations` its scores.
+        """
 
     def at_end(self, trainer: Trainer) -> None:
         """Called once after the last step."""
@@ -105,6 +108,7 @@ class Evaluations(Hook):
         figures = {f"val_{name}": float(summary[name]) for name in names}
         figures = {name: value for name, value in figures.items() if not math.isnan(value)}
         self.log.write({"step": step, **figures})
+        record.update(figures)
         if figures.get("val_miou", -1.0) > self.best:
             self.best, self.best_step = figures["val_miou"], step
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -19,19 +19,27 @@ from workbench.datasets.counts import classes_per_image, count_images, sum_count
 from workbench.inference import build_from_config
 from workbench.losses import build_loss
 from workbench.runs import RunDirectory
+from workbench.runs.states import State
 from workbench.trainers.hooks import Checkpoints, Evaluations, Hook, MetricsLog
 from workbench.trainers.sampling import Batch, StepSampler, repeat_factors, training_batches
 from workbench.trainers.trainer import Trainer, make_accelerator
 from workbench.vocabulary import Vocabulary
 
 
-def train(run_config: config.Run, path: Path | str, *, resume: bool = False) -> RunDirectory:
+def train(
+    run_config: config.Run,
+    path: Path | str,
+    *,
+    resume: bool = False,
+    hooks: Sequence[Hook] = (),
+) -> RunDirectory:
     """Trains a model and leaves a run directory.
 
     Args:
         run_config: What to do.
         path: Folder of the run.
         resume: Go on from the last whole checkpoint, if the folder holds one.
+        hooks: Called after the run's own, in the main process.
 
     Returns:
         The finished run.
@@ -68,18 +76,21 @@ def train(run_config: config.Run, path: Path | str, *, resume: bool = False) -> 
     )
     with run.lock():
         run.truncate_metrics(trainer.step)
-        run.write_status("running", step=trainer.step, steps=run_config.train.steps)
+        _write_status(run, trainer, "running")
         accelerator.wait_for_everyone()
         try:
-            trainer.fit(_batches(trainer, dataset, factors), _hooks(trainer, run, evaluate))
+            every = [*_hooks(trainer, run, evaluate), *hooks]
+            trainer.fit(_batches(trainer, dataset, factors), every)
         except BaseException as error:
             message = str(error) or type(error).__name__
-            run.write_status(
-                "failed", step=trainer.step, steps=run_config.train.steps, message=message
-            )
+            _write_status(run, trainer, "failed", message=message)
             raise
-        run.write_status("done", step=trainer.step, steps=run_config.train.steps)
+        _write_status(run, trainer, "done")
     return run
+
+
+def _write_status(run: RunDirectory, trainer: Trainer, state: State, **fields: str) -> None:
+    run.write_status(state, step=trainer.step, steps=trainer.config.train.steps, **fields)
 
 
 def open_training_set(settings: config.Data) -> SegmentationDataset:

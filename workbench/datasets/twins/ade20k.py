@@ -8,10 +8,17 @@ import numpy as np
 from PIL import Image
 
 from workbench.datasets.twins.drawing import picture, rectangles
+from workbench.datasets.twins.scene import Painter
 from workbench.vocabulary import Vocabulary, load_table
 
 
-def write(out: Path, rng: np.random.Generator, images: int, size: tuple[int, int]) -> None:
+def write(
+    out: Path,
+    rng: np.random.Generator,
+    images: int,
+    size: tuple[int, int],
+    paint: Painter | None = None,
+) -> None:
     """Grey masks 0..150."""
     root = out / "ADEChallengeData2016"
     colors = Vocabulary.from_table(load_table("ade20k")).colors
@@ -21,7 +28,12 @@ def write(out: Path, rng: np.random.Generator, images: int, size: tuple[int, int
         pictures.mkdir(parents=True, exist_ok=True)
         masks.mkdir(parents=True, exist_ok=True)
         for number in range(1, images + 1):
-            mask = rectangles(rng, size, background=int(rng.integers(1, 4)), ids=(0, 5, 21, 150))
+            if paint is None:
+                ground = int(rng.integers(1, 4))
+                mask = rectangles(rng, size, background=ground, ids=(0, 5, 21, 150))
+                photo = picture(rng, mask, colors)
+            else:
+                photo, mask = paint(rng, size)
             name = f"{prefix}_{number:08d}"
-            picture(rng, mask, colors).save(pictures / f"{name}.jpg", quality=90)
+            photo.save(pictures / f"{name}.jpg", quality=90)
             Image.fromarray(mask).save(masks / f"{name}.png")

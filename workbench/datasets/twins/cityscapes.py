@@ -9,12 +9,19 @@ import numpy as np
 from PIL import Image, ImageColor
 
 from workbench.datasets.twins.drawing import picture, rectangles
+from workbench.datasets.twins.scene import Painter
 from workbench.vocabulary import load_table
 
 _CITIES: Final = {"train": ("aachen", "zurich"), "val": ("frankfurt",), "test": ("berlin",)}
 
 
-def write(out: Path, rng: np.random.Generator, images: int, size: tuple[int, int]) -> None:
+def write(
+    out: Path,
+    rng: np.random.Generator,
+    images: int,
+    size: tuple[int, int],
+    paint: Painter | None = None,
+) -> None:
     """Raw ids with void and left-out classes, beside the masks of instances and of colours.
 
     The split "test" is one image whose mask, as published, is void alone.
@@ -30,10 +37,14 @@ def write(out: Path, rng: np.random.Generator, images: int, size: tuple[int, int
             photos, truth = out / "leftImg8bit" / split / city, out / "gtFine" / split / city
             photos.mkdir(parents=True, exist_ok=True)
             truth.mkdir(parents=True, exist_ok=True)
-            background = (7, 21, 23)[int(rng.integers(3))]  # road, vegetation, sky
-            mask = rectangles(rng, size, background, ids=(0, 9, 11, 24, 26, 33))
             frame = f"{city}_{number:06d}_000019"
-            picture(rng, mask, colors).save(photos / f"{frame}_leftImg8bit.png")
+            if paint is None:
+                background = (7, 21, 23)[int(rng.integers(3))]  # road, vegetation, sky
+                mask = rectangles(rng, size, background, ids=(0, 9, 11, 24, 26, 33))
+                photo = picture(rng, mask, colors)
+            else:
+                photo, mask = paint(rng, size)
+            photo.save(photos / f"{frame}_leftImg8bit.png")
             if split == "test":
                 mask = rectangles(rng, size, background=3, ids=(1, 2))
             Image.fromarray(mask).save(truth / f"{frame}_gtFine_labelIds.png")

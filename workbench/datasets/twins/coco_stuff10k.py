@@ -9,12 +9,19 @@ import numpy as np
 from scipy.io import savemat
 
 from workbench.datasets.twins.drawing import picture, rectangles
+from workbench.datasets.twins.scene import Painter
 from workbench.vocabulary import load_table, palette
 
 _IDS = (0, 1, 62, 106, 182)
 
 
-def write(out: Path, rng: np.random.Generator, images: int, size: tuple[int, int]) -> None:
+def write(
+    out: Path,
+    rng: np.random.Generator,
+    images: int,
+    size: tuple[int, int],
+    paint: Painter | None = None,
+) -> None:
     """Label maps in .mat files with all official variables; photos of both splits together."""
     for folder in ("images", "annotations", "imageLists"):
         (out / folder).mkdir(parents=True, exist_ok=True)
@@ -24,9 +31,13 @@ def write(out: Path, rng: np.random.Generator, images: int, size: tuple[int, int
     lists: dict[str, list[str]] = {"train": [], "test": []}
     for split, first in (("train", 1), ("test", images + 1)):
         for number in range(first, first + images):
-            mask = rectangles(rng, size, background=int(rng.choice([124, 157])), ids=_IDS)
+            if paint is None:
+                mask = rectangles(rng, size, background=int(rng.choice([124, 157])), ids=_IDS)
+                photo = picture(rng, mask, colors)
+            else:
+                photo, mask = paint(rng, size)
             name = f"COCO_train2014_{number:012d}"
-            picture(rng, mask, colors).save(out / "images" / f"{name}.jpg", quality=90)
+            photo.save(out / "images" / f"{name}.jpg", quality=90)
             # One superpixel per stuff id; things were drawn over them.
             stuff = np.where(mask > 91, mask, 0).astype(np.uint8)
             labels, regions = np.unique(stuff, return_inverse=True)

@@ -7,6 +7,7 @@ the stuff file of that folder.
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any, Final, NamedTuple
 
@@ -16,6 +17,7 @@ import pandas as pd
 from PIL import Image, ImageDraw
 from pycocotools import mask as coco
 
+from workbench.datasets.twins.bedrooms import Room
 from workbench.datasets.twins.drawing import picture
 from workbench.vocabulary import Vocabulary, load_table
 
@@ -35,6 +37,8 @@ _LICENSES: Final = [
 ]
 
 Annotation = dict[str, Any]
+Scene = tuple[Image.Image, list[Annotation], list[Annotation], dict[str, list[int]]]
+"""Picture, stuff and LVIS annotations without image id, and LVIS's lists of what was checked."""
 
 
 class _Classes(NamedTuple):
@@ -46,8 +50,14 @@ class _Classes(NamedTuple):
     """(C + 1, 3), by train id."""
 
 
-def write(out: Path, rng: np.random.Generator, images: int, size: tuple[int, int]) -> None:
-    """LVIS polygons that overlap, over stuff as run lengths; curtain is in both."""
+def write(
+    out: Path,
+    rng: np.random.Generator,
+    images: int,
+    size: tuple[int, int],
+    paint: Callable[[np.random.Generator, tuple[int, int], int], Room] | None = None,
+) -> None:
+    """LVIS polygons that overlap, over stuff as run lengths; some classes are in both."""
     table = load_table("lvis-coco")
     classes = _classes(table)
     # Ids are COCO's: with gaps, and those of the splits mixed.
@@ -58,12 +68,14 @@ def write(out: Path, rng: np.random.Generator, images: int, size: tuple[int, int
         for number, image_id in enumerate(own.tolist()):
             folder = "train" if split == "train" or number % 4 else "val"
             entry = _entry(image_id, folder, size)
-            lower, truth = _stuff(rng, size, classes, number)
-            upper = _things(rng, truth, classes, number)
+            if paint is None:
+                photo, lower, upper, checked = _shapes(rng, size, classes, number)
+            else:
+                photo, lower, upper, checked = _annotated(paint(rng, size, number))
             path = out / f"{folder}2017" / f"{image_id:012d}.jpg"
             path.parent.mkdir(parents=True, exist_ok=True)
-            picture(rng, truth, classes.colors).save(path, quality=90)
-            entries.append(entry | _verified(upper, classes, number))
+            photo.save(path, quality=90)
+            entries.append(entry | checked)
             things += [{"image_id": image_id} | row for row in upper]
             stuff[folder][0].append({"file_name": path.name} | entry)
             stuff[folder][1].extend({"image_id": image_id} | row for row in lower)
@@ -104,14 +116,28 @@ def _entry(image_id: int, folder: str, size: tuple[int, int]) -> dict[str, Any]:
     }
 
 
-def _stuff(
+def _shapes(
     rng: np.random.Generator, size: tuple[int, int], classes: _Classes, number: int
-) -> tuple[list[Annotation], npt.NDArray[np.int32]]:
-    """Bands of stuff, a curtain in every other image, and "other" where COCO has things.
+) -> Scene:
+    """Ellipses before bands."""
+    raw = _bands(rng, size, number)
+    truth = np.zeros(size, dtype=np.int32)
+    for value in np.unique(raw).tolist():
+        truth[raw == value] = classes.train_ids["stuff", value]
+    upper = _things(rng, truth, classes, number)
+    photo = picture(rng, truth, classes.colors)
+    return photo, _stuff_rows(raw), upper, _verified(upper, classes, number)
 
-    Returns:
-        Annotations without image id, and the mask they make.
-    """
+
+def _annotated(room: Room) -> Scene:
+    """A room's annotations as the files have them."""
+    upper = [_thing_row(category, polygons) for category, polygons in room.things]
+    checked = {"neg_category_ids": room.absent, "not_exhaustive_category_ids": room.partial}
+    return room.picture, _stuff_rows(room.stuff), upper, checked
+
+
+def _bands(rng: np.random.Generator, size: tuple[int, int], number: int) -> npt.NDArray[np.int64]:
+    """Stuff in bands, a curtain in every other image, and "other" where COCO has things."""
     height, width = size
     raw = np.full(size, _GRASS)
     raw[: int(height * rng.uniform(0.5, 0.7))] = _WALL
@@ -120,22 +146,25 @@ def _stuff(
         raw[:, : int(width * rng.uniform(0.15, 0.3))] = _CURTAIN
     top, left = int(height * 0.4), int(width * rng.uniform(0.35, 0.6))
     raw[top : top + height // 4, left : left + width // 4] = _OTHER
-    truth = np.zeros(size, dtype=np.int32)
+    return raw
+
+
+def _stuff_rows(raw: npt.NDArray[np.int64]) -> list[Annotation]:
+    """Stuff annotations of a map (H, W) of raw ids, as run lengths."""
     rows = []
     for value in np.unique(raw).tolist():
         inside = raw == value
-        truth[inside] = classes.train_ids["stuff", value]
         packed = coco.encode(np.asfortranarray(inside, dtype=np.uint8))
         rows.append(
             {
                 "category_id": value,
-                "segmentation": {"size": [height, width], "counts": packed["counts"].decode()},
+                "segmentation": {"size": list(raw.shape), "counts": packed["counts"].decode()},
                 "area": float(inside.sum()),
                 "bbox": coco.toBbox(packed).tolist(),
                 "iscrowd": 0,
             }
         )
-    return rows, truth
+    return rows
 
 
 def _things(
@@ -155,17 +184,7 @@ def _things(
         if step == 2:  # one behind the others shows in two places
             radius = radius / 2
             centres.append((x, height * 0.15))
-        polygons = [_ellipse(centre, radius) for centre in centres]
-        points = np.concatenate(polygons)
-        low, high = points.min(axis=0), points.max(axis=0)
-        rows.append(
-            {
-                "category_id": category,
-                "segmentation": [polygon.ravel().tolist() for polygon in polygons],
-                "area": round(sum(_area(polygon) for polygon in polygons), 2),
-                "bbox": [*low.round(2).tolist(), *(high - low).round(2).tolist()],
-            }
-        )
+        rows.append(_thing_row(category, [_ellipse(centre, radius) for centre in centres]))
     canvas = Image.fromarray(truth)
     for row in reversed(rows):  # the first of the file lies on top
         value = classes.train_ids["lvis", row["category_id"]]
@@ -173,6 +192,18 @@ def _things(
             ImageDraw.Draw(canvas).polygon(corners, fill=value)
     truth[:] = np.asarray(canvas)
     return rows
+
+
+def _thing_row(category: int, polygons: list[npt.NDArray[np.float64]]) -> Annotation:
+    """An LVIS annotation; each polygon has corners (n, 2)."""
+    points = np.concatenate(polygons)
+    low, high = points.min(axis=0), points.max(axis=0)
+    return {
+        "category_id": category,
+        "segmentation": [polygon.ravel().tolist() for polygon in polygons],
+        "area": round(sum(_area(polygon) for polygon in polygons), 2),
+        "bbox": [*low.round(2).tolist(), *(high - low).round(2).tolist()],
+    }
 
 
 def _ellipse(

@@ -8,10 +8,17 @@ import numpy as np
 from PIL import Image
 
 from workbench.datasets.twins.drawing import picture, rectangles, with_border
+from workbench.datasets.twins.scene import Painter
 from workbench.vocabulary import Vocabulary, load_table
 
 
-def write(out: Path, rng: np.random.Generator, images: int, size: tuple[int, int]) -> None:
+def write(
+    out: Path,
+    rng: np.random.Generator,
+    images: int,
+    size: tuple[int, int],
+    paint: Painter | None = None,
+) -> None:
     """Palette masks with 255 on the borders; the last train image only in the Aug folder."""
     root = out / "VOCdevkit" / "VOC2012"
     colors = Vocabulary.from_table(load_table("voc")).colors
@@ -28,9 +35,13 @@ def write(out: Path, rng: np.random.Generator, images: int, size: tuple[int, int
     for split, first in (("train", 1), ("val", images + 1)):
         for number in range(first, first + images):
             name = f"2007_{number:06d}"
-            mask = rectangles(rng, size, background=0, ids=(1, 8, 15, 20))
-            picture(rng, mask, palette).save(root / "JPEGImages" / f"{name}.jpg", quality=90)
-            mask = with_border(mask)
+            if paint is None:
+                mask = rectangles(rng, size, background=0, ids=(1, 8, 15, 20))
+                photo = picture(rng, mask, palette)
+                mask = with_border(mask)
+            else:
+                photo, mask = paint(rng, size)
+            photo.save(root / "JPEGImages" / f"{name}.jpg", quality=90)
             if split == "train" and number == images:
                 # SBD's masks are plain grey images, and their list is another one.
                 Image.fromarray(mask).save(root / "SegmentationClassAug" / f"{name}.png")

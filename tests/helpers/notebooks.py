@@ -1,0 +1,73 @@
+"""Copies of the notebooks that tests may run: other parameters, a folder of their own."""
+
+from __future__ import annotations
+
+import ast
+import subprocess
+import sys
+from collections.abc import Mapping
+from pathlib import Path
+
+import nbformat
+
+REPOSITORY = Path(__file__).resolve().parents[2]
+NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
+_LINKED = ("runs/demo", "benchmarks", "docs")
+
+
+def parameter_names(source: str) -> set[str]:
+    """Names that a cell assigns at its top level."""
+    found: set[str] = set()
+    for node in ast.parse(source).body:
+        if isinstance(node, ast.Assign):
+            for target in node.targets:
+                found |= {n.id for n in ast.walk(target) if isinstance(n, ast.Name)}
+    return found
+
+
+def is_parameters(cell: nbformat.NotebookNode) -> bool:
+    return "parameters" in cell.metadata.get("tags", [])
+
+
+def with_parameters(
+    notebook: nbformat.NotebookNode, values: Mapping[str, object]
+) -> nbformat.NotebookNode:
+    """Inserts a cell after the parameters that assigns other values."""
+    (place,) = [at for at, cell in enumerate(notebook.cells) if is_parameters(cell)]
+    unknown = set(values) - parameter_names(notebook.cells[place].source)
+    if unknown:
+        raise ValueError(f"not among the notebook's parameters: {sorted(unknown)}")
+    lines = [f"{name} = {value!r}" for name, value in values.items()]
+    if lines:
+        cell = nbformat.v4.new_code_cell("\n".join(lines), id="injected-parameters")
+        notebook.cells.insert(place + 1, cell)
+    return notebook
+
+
+def copy_notebook(path: Path, folder: Path, values: Mapping[str, object]) -> Path:
+    """Writes FOLDER/notebooks/NAME, from where the demo run and the measurements are found."""
+    for name in _LINKED:
+        link = folder / name
+        link.parent.mkdir(parents=True, exist_ok=True)
+        if not link.exists():
+            link.symlink_to(REPOSITORY / name)
+    copy = folder / "notebooks" / path.name
+    copy.parent.mkdir(exist_ok=True)
+    nbformat.write(with_parameters(nbformat.read(path, as_version=4), values), copy)
+    return copy
+
+
+def run_notebook(copy: Path, *, cell_timeout: int, timeout: float) -> nbformat.NotebookNode:
+    """Runs a copy in place by nbmake, from nothing, in a process of its own.
+
+    Raises:
+        AssertionError: A cell failed; the message ends as pytest's output.
+    """
+    (copy.parent / "pytest.ini").write_text("[pytest]\n")
+    options = ["--nbmake", "--overwrite", f"--nbmake-timeout={cell_timeout}"]
+    command = [sys.executable, "-m", "pytest", *options, "-p", "no:cacheprovider", copy.name]
+    done = subprocess.run(
+        command, cwd=copy.parent, capture_output=True, text=True, timeout=timeout, check=False
+    )
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-1000:]
+    return nbformat.read(copy, as_version=4)

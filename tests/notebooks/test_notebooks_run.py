@@ -1,0 +1,39 @@
+"""Every notebook runs from top to bottom: shrunk in `make test`, as it is in `make test-slow`."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import nbformat
+import pytest
+from helpers.notebooks import NOTEBOOKS, copy_notebook, run_notebook
+from notebooks.parameters import TEST_PARAMETERS
+
+every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
+
+
+def shown(notebook: nbformat.NotebookNode) -> int:
+    return sum(bool(cell.get("outputs")) for cell in notebook.cells)
+
+
+@every_notebook
+def test_notebook_runs_with_test_parameters(path: Path, tmp_path: Path) -> None:
+    copy = copy_notebook(path, tmp_path, TEST_PARAMETERS[path.stem])
+    assert shown(run_notebook(copy, cell_timeout=120, timeout=280)) >= 5
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(960)
+@every_notebook
+def test_notebook_runs_with_its_own_parameters(path: Path, tmp_path: Path) -> None:
+    copy = copy_notebook(path, tmp_path, {})
+    assert shown(run_notebook(copy, cell_timeout=600, timeout=900)) >= 5
+
+
+def test_a_failing_cell_is_found(tmp_path: Path) -> None:
+    notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])
+    notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
+    path = tmp_path / "broken.ipynb"
+    nbformat.write(notebook, path)
+    with pytest.raises(AssertionError, match="ZeroDivisionError"):
+        run_notebook(path, cell_timeout=60, timeout=120)

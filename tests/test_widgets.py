@@ -1,0 +1,187 @@
+from __future__ import annotations
+
+import dataclasses
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+import pytest
+import torch
+
+from workbench import config
+from workbench.charts.overlay import FIRST_LAYER
+from workbench.errors import RunError
+from workbench.inference import load_model
+from workbench.runs import RunDirectory
+from workbench.widgets import (
+    ClassMap,
+    PixelAmongClasses,
+    PixelInspector,
+    PredictionViewer,
+    TrainingMonitor,
+)
+
+
+@pytest.fixture(scope="module")
+def demo(repository: Path) -> RunDirectory:
+    return RunDirectory.open(repository / "runs" / "demo")
+
+
+def test_the_viewer_steps_fades_and_filters(demo: RunDirectory) -> None:
+    viewer = PredictionViewer(demo)
+    names = demo.samples("val")
+    before = viewer.figure.data[0].source
+    viewer.next.click()
+    assert viewer.image.value == names[1]
+    assert viewer.figure.data[0].source != before
+    viewer.previous.click()
+    viewer.previous.click()
+    assert viewer.image.value == names[-1]
+    viewer.opacity.value = 0.25
+    assert [trace.opacity for trace in viewer.figure.data[FIRST_LAYER:][:3]] == [0.25] * 3
+    table = demo.read_per_image_class("val")
+    chosen = int(table.loc[table["image_id"] == names[3], "class_id"].iloc[0])
+    viewer.only.value = demo.vocabulary().names[chosen]
+    held = set(table.loc[table["class_id"] == chosen, "image_id"]) & set(names)
+    assert set(viewer.image.options) == held
+    shown = [trace.name for trace in viewer.figure.data[7:] if trace.showlegend]
+    assert shown == [demo.vocabulary().names[chosen]]
+    viewer.only.value = ""
+    assert list(viewer.image.options) == names
+
+
+def test_the_viewer_needs_pictures(demo: RunDirectory) -> None:
+    with pytest.raises(RunError, match="keeps no pictures of 'train'"):
+        PredictionViewer(demo, split="train")
+
+
+def test_the_inspector_says_what_the_model_says(demo: RunDirectory) -> None:
+    inspector = PixelInspector(demo)
+    inspector.look_at(20, 30)
+    model, _ = load_model(demo)
+    picture, _, _ = demo.read_sample("val", demo.samples("val")[0])
+    with torch.no_grad():
+        image = torch.from_numpy(np.asarray(picture).copy()).permute(2, 0, 1)[None]
+        output = model(image)
+        full = torch.nn.functional.interpolate(
+            output.pixels, output.size, mode="bilinear", align_corners=False
+        )
+        unit = torch.nn.functional.normalize(full[0, :, 30, 20], dim=0)
+        table = torch.nn.functional.normalize(output.classes.weight, dim=1)
+        far = (table - unit).norm(dim=1)
+        scores = (output.classes.temperature * (table @ unit)).softmax(dim=0)
+    nearest = far.argsort()[:7]
+    assert inspector.table["class_id"].tolist() == nearest.tolist()
+    np.testing.assert_allclose(inspector.table["distance"], far[nearest], atol=1e-4)
+    np.testing.assert_allclose(inspector.table["probability"], scores[nearest], atol=1e-3)
+    assert list(inspector.figure.data[1].x) == [20] and list(inspector.figure.data[1].y) == [30]
+    sure = inspector.figure.data[2].x[0]
+    inspector.temperature.value = 1.0
+    assert inspector.figure.data[2].x[0] < sure
+    inspector.k.value = 3
+    assert len(inspector.figure.data[2].x) == 3
+    inspector.x.value = 5
+    assert inspector.place == (5, 30)
+    with pytest.raises(ValueError, match="outside"):
+        inspector.look_at(-1, 0)
+
+
+def test_the_map_colours_finds_and_goes_back(demo: RunDirectory) -> None:
+    view = ClassMap(demo)
+    last = np.array(view.figure.data[0].x, dtype=float)
+    view.step.value = view.step.options[0]
+    assert not np.allclose(last, np.array(view.figure.data[0].x, dtype=float))
+    rows = demo.read_projection()
+    rows = rows[rows["step"] == view.step.options[0]].sort_values("class_id")
+    np.testing.assert_allclose(np.array(view.figure.data[0].x), rows["umap2_x"], rtol=1e-6)
+    view.search.value = "teal striped star"
+    assert view.table["name"].tolist() == ["teal striped star"]
+    assert "teal striped star" in view.listing.value
+    colors = tuple(view.figure.data[0].marker.color)
+    view.color.value = "group"
+    assert tuple(view.figure.data[0].marker.color) != colors
+    view.axes.value = "3D"
+    assert view.figure.data[0].type == "scatter3d"
+    view.layout.value = "PCA"
+    np.testing.assert_allclose(np.array(view.figure.data[0].z), rows["pca_z"], rtol=1e-6)
+
+
+def test_what_is_drawn_round_is_listed(demo: RunDirectory) -> None:
+    from plotly.callbacks import Points
+
+    view = ClassMap(demo)
+    trace = view.figure.data[0]
+    trace._dispatch_on_selection(Points(point_inds=[4, 9], xs=[0, 0], ys=[0, 0]), None)
+    assert view.selected == [4, 9]
+    assert view.table["class_id"].tolist() == [4, 9]
+
+
+def test_the_sliders_of_the_idea_move_its_curves() -> None:
+    play = PixelAmongClasses(8)
+    few = np.array(play.figure.data[7].y)
+    assert (few >= np.array(play.figure.data[6].y) - 1e-12).all()
+    play.k.value = 7
+    np.testing.assert_allclose(play.figure.data[7].y, play.figure.data[6].y)
+    play.temperature.value = 40
+    assert max(play.figure.data[6].y) > max(few) - 0.5
+    play.dimensions.value = 12
+    assert np.linalg.norm(np.c_[play.figure.data[1].x, play.figure.data[1].y], axis=1).min() < 0.9
+
+
+class FakeTrainer:
+    def __init__(self, steps: int) -> None:
+        plain = config.Run()
+        train = dataclasses.replace(plain.train, steps=steps, batch_size=4)
+        self.config = dataclasses.replace(plain, train=train)
+        self.accelerator = type("Accelerator", (), {"num_processes": 1})()
+
+
+def test_the_monitor_says_how_fast_and_how_long(capsys: pytest.CaptureFixture[str]) -> None:
+    now = [0.0]
+    monitor = TrainingMonitor(every=5.0, clock=lambda: now[0])
+    trainer: Any = FakeTrainer(steps=20)
+    for step in range(1, 11):
+        now[0] = 0.5 * step
+        scores = {"val_miou": 0.125} if step == 4 else {}
+        monitor.after_step(trainer, {"step": step, "loss": 3.0 - step / 10, **scores})
+    # Drawn at the first step, then not before five seconds have passed.
+    assert monitor.summary == "step 1 of 20 · loss 2.900"
+    now[0] = 5.5
+    monitor.after_step(trainer, {"step": 11, "loss": 1.9})
+    assert monitor.summary == (
+        "step 11 of 20 · loss 1.900 · mIoU 0.125 at step 4 · 8.0 images/s · 0:04 left"
+    )
+    assert monitor.metrics["step"].tolist() == list(range(1, 12))
+    assert monitor.metrics["val_miou"].dropna().tolist() == [0.125]
+    monitor.at_end(trainer)
+    assert "step 11 of 20" in capsys.readouterr().err
+
+
+def test_the_monitor_keeps_a_long_training_drawable() -> None:
+    monitor = TrainingMonitor(every=0.0)
+    trainer: Any = FakeTrainer(steps=5000)
+    monitor._drawn = float("inf")
+    for step in range(1, 5001):
+        monitor.after_step(trainer, {"step": step, "loss": 1.0})
+    assert 100 < len(monitor.metrics) <= 1000
+
+
+def test_the_monitor_shows_a_run_that_is_there(demo: RunDirectory) -> None:
+    monitor = TrainingMonitor(demo)
+    best = demo.metrics()["val_miou"].dropna()
+    assert list(monitor.figure.data[2].y) == pytest.approx(best.tolist())
+    assert "step 5,000 of 5,000" in monitor.summary
+
+
+def test_a_reader_without_a_kernel_sees_a_figure(demo: RunDirectory) -> None:
+    bundle = ClassMap(demo)._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" in bundle
+    assert "Plotly.newPlot" in bundle["text/html"]
+
+
+def test_a_projection_is_needed(tmp_path: Path, demo: RunDirectory) -> None:
+    run = RunDirectory.create(tmp_path / "run", config={}, vocabulary=demo.vocabulary())
+    with pytest.raises(RunError, match="workbench project"):
+        ClassMap(run)
+    assert isinstance(demo.read_projection(), pd.DataFrame)

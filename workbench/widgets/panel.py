@@ -1,0 +1,89 @@
+"""What the widgets share: a box that leaves a still picture where no kernel runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import ipywidgets
+import pandas as pd
+import plotly.graph_objects as go
+
+from workbench.runs import RunDirectory
+
+_VIEW = "application/vnd.jupyter.widget-view+json"
+
+
+class Panel:
+    """Something to look at in Jupyter: controls about one figure.
+
+    Attributes:
+        figure: The figure, which changes in place.
+        box: What is shown; set by the subclass.
+    """
+
+    figure: Any
+    box: Any
+
+    def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
+        """The live widget, and the figure as it is now for a reader without a kernel."""
+        bundle: dict[str, Any] = dict(self.box._repr_mimebundle_())
+        still: Any = go.Figure(self.figure)
+        shown = still._repr_mimebundle_() or {}
+        if "text/html" not in shown:  # Jupyter's own renderer: take plotly.js from the network
+            shown["text/html"] = still.to_html(full_html=False, include_plotlyjs="cdn")
+        return {
+            "text/plain": repr(self),
+            _VIEW: bundle[_VIEW],
+            "text/html": str(shown["text/html"]),
+        }
+
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {len(self.figure.data)} traces>"
+
+
+def live(plot: go.Figure) -> Any:  # noqa: ANN401 the stubs do not know FigureWidget
+    """A figure that stays in touch with the kernel."""
+    return go.FigureWidget(plot)  # type: ignore[attr-defined]
+
+
+def refill(shown: Any, wanted: Any) -> None:  # noqa: ANN401 two figures
+    """Makes a shown figure look like another one.
+
+    Traces of the same kinds are changed in place, so that what hangs on them (callbacks, the
+    zoom) stays; else they are exchanged.
+    """
+    same = [trace.type for trace in shown.data] == [trace.type for trace in wanted.data]
+    with shown.batch_update():
+        if same:
+            for old, new in zip(shown.data, wanted.data, strict=True):
+                properties = new.to_plotly_json()
+                properties.pop("uid", None)
+                old.update(properties, overwrite=True)
+        shown.update_layout(wanted.layout.to_plotly_json(), overwrite=True)
+    if not same:
+        shown.data = ()
+        shown.add_traces([trace.to_plotly_json() for trace in wanted.data])
+
+
+def open_run(run: RunDirectory | Path | str) -> RunDirectory:
+    """A run by itself or by its folder."""
+    return run if isinstance(run, RunDirectory) else RunDirectory.open(run)
+
+
+def control(kind: str, description: str, **options: Any) -> Any:  # noqa: ANN401
+    """One ipywidgets control with room for its description."""
+    if kind != "Button":
+        options["style"] = {"description_width": "initial"}
+    # A figure is redrawn where the mouse lets go, not at every point on the way.
+    if kind.endswith("Slider") and "continuous_update" not in options:
+        options["continuous_update"] = False
+    return getattr(ipywidgets, kind)(description=description, **options)
+
+
+def table_html(rows: pd.DataFrame, *, limit: int = 200) -> str:
+    """A table as HTML that scrolls, numbers to three digits."""
+    shown = rows.head(limit)
+    text = shown.to_html(index=False, float_format="{:.3f}".format, border=0, escape=True)
+    more = f"<p>{len(rows) - limit} more</p>" if len(rows) > limit else ""
+    return f'<div style="max-height:16em;overflow:auto">{text}{more}</div>'
