@@ -24,7 +24,7 @@ from workbench.kernels import PRODUCT, LossGradients, contrast, stream
 from workbench.losses.blocks import blocks
 from workbench.neighbours import DEFAULT_BUDGET, top_k_products
 
-_ENOUGH: Final = 4 * 2**20
+_ENOUGH: Final = 2 * 2**20
 """Bytes for a block of pixels; larger ones are no faster."""
 
 Search = Callable[[Tensor, Tensor], Tensor]

@@ -82,8 +82,7 @@ def train(
             every = [*_hooks(trainer, run, evaluate), *hooks]
             trainer.fit(_batches(trainer, dataset, factors), every)
         except BaseException as error:
-            message = str(error) or type(error).__name__
-            _write_status(run, trainer, "failed", message=message)
+            _write_status(run, trainer, "failed", message=str(error) or type(error).__name__)
             raise
         _write_status(run, trainer, "done")
     return run
