@@ -35,6 +35,12 @@ def page() -> None:
         "What one training step holds above the network itself: class scores, loss and their "
         "gradients. A dense head makes C numbers for every pixel, an embedding head only D."
     )
+    _explore(run)
+
+
+@st.fragment
+def _explore(run: shell.Context) -> None:
+    """Choices, chart and sums; a change draws nothing else again."""
     rows = data_machine.benchmark_rows(str(shell.REPOSITORY / "benchmarks"))
     measured = memory_frames.measured(rows)
     classes, setting = _controls(run, measured)

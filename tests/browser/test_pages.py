@@ -155,7 +155,7 @@ def test_a_point_in_the_scatter_opens_its_class(open_page: OpenPage) -> None:
     page.wait_for_selector(".js-plotly-plot .scatterlayer .point")
     assert page.locator('[data-testid="stMetric"]').count() == 0
     until(page.get_by_text("Taken for", exact=True), lambda: click_a_point(page))
-    assert re.search(r"class=\d+", page.url)
+    page.wait_for_url(re.compile(r"class=\d+"))
     is_well(page)
 
 
@@ -185,7 +185,7 @@ def test_a_row_of_the_table_opens_its_class(open_page: OpenPage) -> None:
         page.get_by_text("Taken for", exact=True),
         lambda: table.click(position={"x": 20, "y": 35 + 35 + 17}),
     )
-    assert "class=1" in page.url
+    page.wait_for_url(re.compile(r"class=1\b"))
     is_well(page)
 
 

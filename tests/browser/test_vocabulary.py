@@ -135,7 +135,7 @@ def test_a_bad_file_gets_a_friendly_message(vocabulary: Page, tmp_path: Path, ki
     page.get_by_text(complaint).wait_for()
     assert page.locator('[data-testid="stAlertContentError"] i').count() == 0
     page.get_by_text("as trained").wait_for()
-    is_well(page)
+    is_well(page, complaints=1)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (900, "light")])

@@ -11,10 +11,10 @@ if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
 
-def is_well(page: Page) -> None:
-    """No error box, no JavaScript error, no request to another machine."""
+def is_well(page: Page, *, complaints: int = 0) -> None:
+    """No traceback, no JavaScript error, no request to another machine; red boxes as expected."""
     assert page.locator('[data-testid="stException"]').count() == 0
-    assert page.locator('[data-testid="stAlertContentError"]').count() == 0
+    assert page.locator('[data-testid="stAlertContentError"]').count() == complaints
     assert page.watch.faults == []  # type: ignore[attr-defined]
     assert page.watch.strangers == []  # type: ignore[attr-defined]
 
