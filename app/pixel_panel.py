@@ -101,9 +101,10 @@ def show(run: shell.Context, pixel: Pixel, looked: Looked, key: str) -> None:
             return
         with near:
             temperature = _sliders(run, looked.lens)
-            _nearest(pixel, looked, looked.lens, temperature, key)
+            scores = _scores(pixel, looked.lens, temperature)
+            _nearest(pixel, looked, looked.lens, scores, key)
         with facts:
-            _facts(pixel, looked, looked.lens, temperature)
+            _facts(pixel, looked, looked.lens, scores, temperature)
             if looked.image_id is not None and data.projection(run.path) is not None:
                 st.page_link(
                     links.CLASS_MAP,
@@ -156,20 +157,26 @@ def _sliders(run: shell.Context, lens: data_pictures.Lens) -> float:
     return float(chosen)
 
 
-def _nearest(
-    pixel: Pixel, looked: Looked, lens: data_pictures.Lens, temperature: float, key: str
-) -> None:
-    from workbench.inference import inspect
+def _scores(pixel: Pixel, lens: data_pictures.Lens, temperature: float | None) -> pd.DataFrame:
+    """Logit, probability and distance of every class at the pixel."""
+    from workbench.inference import inspect  # loads torch
 
-    nearest = inspect.nearest_at(
+    return inspect.scores_at(
         lens.features,
         lens.classes,
         lens.distance,
         x=pixel.x,
         y=pixel.y,
-        k=int(st.session_state[_K]),
         temperature=temperature,
     )
+
+
+def _nearest(
+    pixel: Pixel, looked: Looked, lens: data_pictures.Lens, scores: pd.DataFrame, key: str
+) -> None:
+    from workbench.inference import inspect
+
+    nearest = inspect.nearest_of(scores, int(st.session_state[_K]))
     third = "logit" if lens.dense or lens.distance == "linear" else "distance"
     truth = None if looked.truth is None else int(looked.truth[pixel.y, pixel.x])
     rows = class_rows(nearest, looked.classes, truth=truth, third=third, own_ids=looked.own_ids)
@@ -177,39 +184,27 @@ def _nearest(
     class_list.show(rows, (*titles, "Probability", third.capitalize()), key=f"nearest_{key}")
 
 
-def _facts(pixel: Pixel, looked: Looked, lens: data_pictures.Lens, temperature: float) -> None:
+def _facts(
+    pixel: Pixel,
+    looked: Looked,
+    lens: data_pictures.Lens,
+    scores: pd.DataFrame,
+    temperature: float,
+) -> None:
     """The true class's rank, what the temperature does, and what the numbers mean."""
     from workbench.inference import inspect
 
-    scores = inspect.scores_at(
-        lens.features,
-        lens.classes,
-        lens.distance,
-        x=pixel.x,
-        y=pixel.y,
-        temperature=temperature,
-    )
     truth = -1 if looked.truth is None else int(looked.truth[pixel.y, pixel.x])
     if looked.truth is not None and not 0 <= truth < len(scores):
         st.caption("This pixel has no truth; it does not count.")
     elif looked.truth is not None:
         true = scores.iloc[truth]
-        rank = inspect.rank_at(
-            lens.features,
-            lens.classes,
-            lens.distance,
-            x=pixel.x,
-            y=pixel.y,
-            class_id=truth,
-            temperature=temperature,
-        )
+        rank = inspect.rank_of(scores, truth)
         far = float("nan") if lens.distance == "linear" else float(true["distance"])
         st.caption(rank_text(rank, len(scores), far, float(true["probability"])))
-    first = scores.sort_values("logit", ascending=False).head(1)
+    first = inspect.nearest_of(scores, 1)
     if temperature != lens.temperature:
-        own = inspect.nearest_at(
-            lens.features, lens.classes, lens.distance, x=pixel.x, y=pixel.y, k=1
-        )
+        own = inspect.nearest_of(_scores(pixel, lens, None), 1)
         st.caption(shell.plain(temperature_text(own, first, lens.temperature)))
     given = int(looked.prediction[pixel.y, pixel.x])
     if given != int(first["class_id"].iloc[0]):

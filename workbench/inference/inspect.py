@@ -141,8 +141,8 @@ def nearest_at(
         minus the logit; NaN for a dense model), logit, probability (of all classes together);
         the most probable first.
     """
-    found = scores_at(features, classes, distance, x=x, y=y, temperature=temperature)
-    return found.iloc[_best_first(found["logit"].to_numpy())[: max(0, k)]].reset_index(drop=True)
+    scores = scores_at(features, classes, distance, x=x, y=y, temperature=temperature)
+    return nearest_of(scores, k)
 
 
 def rank_at(
@@ -160,10 +160,25 @@ def rank_at(
     Raises:
         ValueError: There is no such class.
     """
-    found = scores_at(features, classes, distance, x=x, y=y, temperature=temperature)
-    if not 0 <= class_id < len(found):
-        raise ValueError(f"class {class_id}: there are only the classes 0..{len(found) - 1}")
-    return int(np.flatnonzero(_best_first(found["logit"].to_numpy()) == class_id)[0]) + 1
+    scores = scores_at(features, classes, distance, x=x, y=y, temperature=temperature)
+    return rank_of(scores, class_id)
+
+
+def nearest_of(scores: pd.DataFrame, k: int) -> pd.DataFrame:
+    """The k best rows of ``scores_at``, the most probable first."""
+    order = _best_first(scores["logit"].to_numpy())
+    return scores.iloc[order[: max(0, k)]].reset_index(drop=True)
+
+
+def rank_of(scores: pd.DataFrame, class_id: int) -> int:
+    """Which place a class takes among the rows of ``scores_at``, 1 = nearest.
+
+    Raises:
+        ValueError: There is no such class.
+    """
+    if not 0 <= class_id < len(scores):
+        raise ValueError(f"class {class_id}: there are only the classes 0..{len(scores) - 1}")
+    return int(np.flatnonzero(_best_first(scores["logit"].to_numpy()) == class_id)[0]) + 1
 
 
 def scores_at(
