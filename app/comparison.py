@@ -226,16 +226,12 @@ def _tables(table: pd.DataFrame, names: tuple[str, str]) -> None:
     if view.empty:
         st.caption("There is none.")
         return
-    st.dataframe(
+    shell.pick_table(
         view,
+        pick,
         key=key,
-        on_select=pick,
-        selection_mode="single-row",
-        hide_index=True,
-        width="stretch",
         height=min(_HEIGHT - 20, 35 * (len(view) + 1) + 3),
-        placeholder="–",
-        column_config=_columns(names),
+        columns=_columns(names),
     )
 
 

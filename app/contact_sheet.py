@@ -43,17 +43,13 @@ def show(run: shell.Context, split: str, ranked: pd.DataFrame, at: int) -> None:
 
     names = hashlib.sha256("|".join(map(str, table["image_id"])).encode()).hexdigest()[:12]
     key = f"sheet_{names}"
-    st.dataframe(
+    shell.pick_table(
         table,
+        pick,
         key=key,
-        on_select=pick,
-        selection_mode="single-row",
-        hide_index=True,
-        width="stretch",
         height=420,
+        columns=_columns(),
         row_height=64,
-        placeholder="–",
-        column_config=_columns(),
     )
 
 

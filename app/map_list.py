@@ -75,16 +75,12 @@ def _table(points: pd.DataFrame, rows: pd.DataFrame, height: int, *, scores_firs
     def pick() -> None:
         state.choose("class", frames.selected_row(st.session_state.get(key), view, "class_id"))
 
-    st.dataframe(
+    shell.pick_table(
         view,
+        pick,
         key=key,
-        on_select=pick,
-        selection_mode="single-row",
-        hide_index=True,
-        width="stretch",
         height=min(height, 35 * (len(view) + 1) + 3),
-        placeholder="–",
-        column_config=_columns(),
+        columns=_columns(),
     )
 
 

@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pandas as pd
 import plotly.graph_objects as go
@@ -232,6 +232,42 @@ def show_plot(
         selection_mode=selection,
     )
     return event if isinstance(event, Mapping) else {}
+
+
+def pick_table(
+    view: pd.DataFrame,
+    pick: Callable[[], None],
+    *,
+    key: str,
+    height: int | Literal["content"],
+    columns: Mapping[str, Any],
+    by_cell: bool = False,
+    row_height: int | None = None,
+) -> None:
+    """Draws a table at full width of which one row can be picked.
+
+    Args:
+        view: What is shown.
+        pick: Called after a click; reads the selection under ``key``.
+        key: Identity of the table; a new one for other rows forgets the selection.
+        height: Pixels, or as high as the rows.
+        columns: Streamlit's settings of the columns.
+        by_cell: Whether a click anywhere in a row picks it, not only its box.
+        row_height: Pixels.
+    """
+    mode: list[Any] = ["single-row", "single-cell"] if by_cell else ["single-row"]
+    st.dataframe(
+        view,
+        key=key,
+        on_select=pick,
+        selection_mode=mode,
+        hide_index=True,
+        width="stretch",
+        height=height,
+        row_height=row_height,
+        placeholder="–",
+        column_config=columns,
+    )
 
 
 def number(value: object, digits: int = 3) -> str:

@@ -40,7 +40,10 @@ def test_scatter_is_one_trace_with_ids_above_255(per_class: pd.DataFrame) -> Non
     assert len(points.x) == CLASSES - 1  # all but the class that is absent from the split
     assert set(ids) == set(range(CLASSES)) - {5}
     assert len(points.marker.color) == CLASSES - 1
-    assert [len(trace.x) for trace in figure.data[2:]] == [1, 1, 1, 1]  # legend only
+    legend = [trace for trace in figure.data if trace.showlegend]
+    assert [list(trace.x) for trace in legend] == [[None]] * 4
+    (median,) = (trace for trace in figure.data[1:] if trace not in legend)
+    assert median.mode == "lines"
     assert figure.layout.xaxis.type == "log"
     assert "log" in figure.layout.xaxis.title.text
     assert figure.layout.yaxis.title.text == "IoU"

@@ -110,16 +110,13 @@ def _table(shown: pd.DataFrame, table: pd.DataFrame) -> None:
         f"{len(shown):,} of {len(table):,} classes, {scored:,} of them scored, mean IoU "
         f"{shell.number(shown.loc[shown['truth_pixels'] > 0, 'iou'].mean())}."
     )
-    st.dataframe(
+    shell.pick_table(
         view,
+        pick,
         key=key,
-        on_select=pick,
-        selection_mode=["single-row", "single-cell"],
-        hide_index=True,
-        width="stretch",
         height=_HEIGHT,
-        placeholder="–",
-        column_config=_columns(),
+        columns=_columns(),
+        by_cell=True,
     )
 
 

@@ -205,16 +205,13 @@ def _table(shown: pd.DataFrame, found: failure_frames.Overview, run_name: str, s
             on_click="ignore",
             help="All failing classes with all columns.",
         )
-    st.dataframe(
+    shell.pick_table(
         view,
+        pick,
         key=key,
-        on_select=pick,
-        selection_mode=["single-row", "single-cell"],
-        hide_index=True,
-        width="stretch",
         height=_HEIGHT,
-        placeholder="–",
-        column_config=_columns(float(found.table["gain"].max())),
+        columns=_columns(float(found.table["gain"].max())),
+        by_cell=True,
     )
 
 

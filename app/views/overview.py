@@ -124,16 +124,12 @@ def _all_runs(run: shell.Context) -> None:
             "Written": pd.to_datetime([info.modified for info in infos], unit="s", utc=True),
         }
     )
-    st.dataframe(
+    shell.pick_table(
         table,
+        pick,
         key=key,
-        on_select=pick,
-        selection_mode="single-row",
-        hide_index=True,
-        width="stretch",
         height="content" if len(table) <= 8 else 318,
-        placeholder="–",
-        column_config={
+        columns={
             "Classes": st.column_config.NumberColumn(format="localized"),
             "Mean IoU": st.column_config.ProgressColumn(
                 format="%.3f", min_value=0.0, max_value=1.0

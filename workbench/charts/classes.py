@@ -10,7 +10,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.chart_style import MUTED, OUTLINE, figure
+from workbench.chart_style import LEGEND_ABOVE, MUTED, OUTLINE, figure
 from workbench.colors import MISSING, ColorKey, color_key
 
 ACCENT: Final = "#f2a33a"
@@ -102,23 +102,54 @@ def iou_against_images(
         A figure whose first trace holds all classes, ``customdata`` = [class_id].
     """
     rows = per_class[per_class["iou"].notna()]
-    key = color_key(rows, color_by)
-    plot = figure(height=height, dark=dark, layout={"hovermode": "closest"})
     # A logarithm has no zero: classes never seen in training stand left of 1.
     x = rows[count].astype(float).clip(lower=0.4)
-    plot.add_trace(point_trace({"x": x, "y": rows["iou"]}, rows, key, size=7))
+    plot = class_scatter(
+        rows, x, rows["iou"], color_by=color_by, highlight=highlight, height=height, dark=dark
+    )
     _add_median(plot, x, rows["iou"], dark)
-    if highlight is not None and (rows["class_id"] == highlight).any():
-        at = rows["class_id"] == highlight
-        plot.add_trace(ring({"x": x[at], "y": rows["iou"][at]}))
-    add_key(plot, key, dark=dark)
     top = int(np.log10(max(10.0, float(x.max()) if len(x) else 10.0)))
     ticks = [0.4] * bool((x < 1).any()) + [10.0**power for power in range(top + 1)]
     names = ["0" if tick < 1 else f"{int(tick):,}" for tick in ticks]
     plot.update_xaxes(type="log", title_text=f"{unit} (log scale)", tickvals=ticks, ticktext=names)
     plot.update_yaxes(title_text="IoU", range=[-0.03, 1.03])
-    legend = {"orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0, "title": {"text": ""}}
-    plot.update_layout(legend=legend)
+    return plot
+
+
+def class_scatter(
+    table: pd.DataFrame,
+    x: pd.Series,
+    y: pd.Series,
+    *,
+    color_by: str,
+    highlight: int | None,
+    height: int,
+    dark: bool,
+    hover: Sequence[str] | None = None,
+) -> go.Figure:
+    """One point a class, the colours explained above the plot.
+
+    Args:
+        table: Rows of classes with class_id and ``color_by``.
+        x: Abscissa of each row.
+        y: Ordinate of each row.
+        color_by: Column that colours the points.
+        highlight: class_id to ring.
+        height: Pixels.
+        dark: Whether it will stand on dark paper.
+        hover: What each point says, as escaped plotly HTML; ``hover_texts`` if None.
+
+    Returns:
+        A figure whose first trace holds all classes, ``customdata`` = [class_id].
+    """
+    key = color_key(table, color_by)
+    plot = figure(height=height, dark=dark, layout={"hovermode": "closest"})
+    plot.add_trace(point_trace({"x": x, "y": y}, table, key, size=7, hover=hover))
+    at = table["class_id"] == highlight
+    if highlight is not None and at.any():
+        plot.add_trace(ring({"x": x[at], "y": y[at]}))
+    add_key(plot, key, dark=dark)
+    plot.update_layout(legend=LEGEND_ABOVE)
     return plot
 
 

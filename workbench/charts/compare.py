@@ -9,12 +9,8 @@ import pandas as pd
 import plotly.graph_objects as go
 
 from workbench.chart_style import MUTED, figure
-from workbench.charts.classes import add_key, point_trace, ring
-from workbench.colors import CATEGORIES, GROUPS, color_key
-
-_LEGEND = {
-    "orientation": "h", "y": 1.01, "yanchor": "bottom", "x": 0, "title": {"text": ""}
-}  # fmt: skip
+from workbench.charts.classes import class_scatter
+from workbench.colors import CATEGORIES, GROUPS
 
 
 def iou_against_iou(
@@ -40,7 +36,16 @@ def iou_against_iou(
         A figure whose first trace holds all classes, ``customdata`` = [class_id].
     """
     rows = table[table["change"].notna()]
-    plot = _points(rows, "iou_a", "iou_b", color_by, highlight, height, dark)
+    plot = class_scatter(
+        rows,
+        rows["iou_a"],
+        rows["iou_b"],
+        color_by=color_by,
+        highlight=highlight,
+        height=height,
+        dark=dark,
+        hover=_hover(rows),
+    )
     line = {"color": MUTED[dark], "width": 1.5, "dash": "dot"}
     plot.add_shape(type="line", x0=0, y0=0, x1=1, y1=1, line=line, layer="below")
     plot.update_xaxes(title_text=f"IoU in {_escaped(names[0])}", range=[-0.03, 1.03])
@@ -71,7 +76,16 @@ def drift_against_change(
         A figure whose first trace holds all classes, ``customdata`` = [class_id].
     """
     rows = table[table["change"].notna() & table["drift"].notna()]
-    plot = _points(rows, "drift", "change", color_by, highlight, height, dark)
+    plot = class_scatter(
+        rows,
+        rows["drift"],
+        rows["change"],
+        color_by=color_by,
+        highlight=highlight,
+        height=height,
+        dark=dark,
+        hover=_hover(rows),
+    )
     plot.add_hline(y=0, line={"color": MUTED[dark], "width": 1.5, "dash": "dot"})
     if np.isfinite(chance):
         plot.add_vline(
@@ -127,27 +141,6 @@ def change_bars(groups: pd.DataFrame, *, height: int = 240, dark: bool = False) 
     )
     plot.update_xaxes(title_text="mean change of IoU, 95 % interval", tickformat="+.3~f", nticks=6)
     plot.update_yaxes(showgrid=False, ticks="", tickfont={"size": 13}, type="category")
-    return plot
-
-
-def _points(
-    rows: pd.DataFrame,
-    x: str,
-    y: str,
-    color_by: str,
-    highlight: int | None,
-    height: int,
-    dark: bool,
-) -> go.Figure:
-    key = color_key(rows, color_by)
-    plot = figure(height=height, dark=dark, layout={"hovermode": "closest", "legend": _LEGEND})
-    trace = point_trace({"x": rows[x], "y": rows[y]}, rows, key, size=7, hover=_hover(rows))
-    plot.add_trace(trace)
-    at = rows["class_id"] == highlight
-    if highlight is not None and at.any():
-        plot.add_trace(ring({"x": rows.loc[at, x], "y": rows.loc[at, y]}))
-    add_key(plot, key, dark=dark)
-    plot.update_layout(legend=_LEGEND)
     return plot
 
 
