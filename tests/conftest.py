@@ -76,7 +76,9 @@ def realdata() -> Path:
 @pytest.fixture(scope="session")
 def chromium() -> str:
     """Path of the system's Chromium."""
-    for name in ("chromium", "chromium-browser", "google-chrome"):
+    from workbench.benchmarks.app_browser import BROWSERS
+
+    for name in BROWSERS:
         if path := shutil.which(name):
             return path
     pytest.skip("no Chromium found: run `make browser`")
@@ -87,19 +89,10 @@ def browser(chromium: str) -> Iterator[Browser]:
     """A headless Chromium that talks to this machine only."""
     from playwright.sync_api import sync_playwright
 
+    from workbench.benchmarks.app_browser import FLAGS
+
     with sync_playwright() as playwright:
-        instance = playwright.chromium.launch(
-            executable_path=chromium,
-            args=[
-                "--no-sandbox",  # CI runs as root, where Chromium's sandbox refuses to start
-                "--disable-gpu",
-                "--disable-quic",
-                "--no-first-run",
-                "--disable-background-networking",
-                "--disable-component-update",
-                "--disable-sync",
-            ],
-        )
+        instance = playwright.chromium.launch(executable_path=chromium, args=list(FLAGS))
         yield instance
         instance.close()
 

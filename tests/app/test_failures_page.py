@@ -8,6 +8,7 @@ from pathlib import Path
 
 import pandas as pd
 import pytest
+from helpers.runs import replace_per_class
 from streamlit.testing.v1 import AppTest
 
 from workbench.runs import RunDirectory
@@ -138,13 +139,7 @@ def test_an_evaluation_from_before_there_were_more_columns(own_run: Path, open_a
     run = RunDirectory(own_run)
     table = run.read_per_class("val")
     table = table.drop(columns=["boundary_errors", "swallowed_by", "swallowed_share"])
-    run.write_evaluation(
-        "val",
-        summary=run.read_summary("val"),
-        per_class=table,
-        per_image_class=run.read_per_image_class("val"),
-        confusions=run.read_confusions("val"),
-    )
+    replace_per_class(run, table)
     app = open_app(own_run.parent, PAGE, **{"class": "1283"})
     assert not app.exception
     assert "boundary_share" not in app.dataframe[0].value

@@ -14,6 +14,7 @@ import numpy as np
 import pandas as pd
 import pytest
 import torch
+from helpers.runs import replace_per_class
 from scipy.stats import ortho_group
 from streamlit.testing.v1 import AppTest
 
@@ -49,13 +50,7 @@ def add_variant(runs: Path, change: np.ndarray | float, *, name: str = "variant"
     run = RunDirectory(Path(shutil.copytree(runs / "demo", runs / name)))
     table = run.read_per_class("val")
     table["iou"] = table["iou"] + change
-    run.write_evaluation(
-        "val",
-        summary=run.read_summary("val"),
-        per_class=table,
-        per_image_class=run.read_per_image_class("val"),
-        confusions=run.read_confusions("val"),
-    )
+    replace_per_class(run, table)
     points = run.read_points()
     turned = points @ ortho_group.rvs(points.shape[1], random_state=0)
     turned[1283] = -turned[1283]

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.runs import replace_per_class
 from streamlit.testing.v1 import AppTest
 
 from app import shell
@@ -282,13 +283,7 @@ def test_cached_tables_follow_the_files(half_run: Path, open_app: Open) -> None:
     before = app.dataframe[0].value["iou"]
     run = RunDirectory(half_run)
     table = run.read_per_class("val").assign(iou=0.125)
-    run.write_evaluation(
-        "val",
-        summary=run.read_summary("val"),
-        per_class=table,
-        per_image_class=run.read_per_image_class("val"),
-        confusions=run.read_confusions("val"),
-    )
+    replace_per_class(run, table)
     app.run()
     after = app.dataframe[0].value["iou"]
     assert np.isfinite(after).all() and not after.equals(before)

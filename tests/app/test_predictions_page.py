@@ -10,34 +10,19 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-import torch
+from helpers.runs import add_checkpoint
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
 from app import data_pictures, edited
 from app.views import predictions
-from workbench import config
-from workbench.inference import build_from_config, inspect, load_model
+from workbench.inference import inspect, load_model
 from workbench.inference.vocabulary_edits import Rename
 from workbench.runs import RunDirectory
 
 PAGE = "views/predictions.py"
 OWN = "Your own picture"
 Open = Callable[..., AppTest]
-
-
-def add_checkpoint(path: Path, loss: str, distance: str = "cosine") -> RunDirectory:
-    """Gives an invented run the weights of a small random network."""
-    run = RunDirectory(path)
-    settings = run.config()
-    settings["model"] |= {"width": 8, "distance": distance}
-    settings["model"]["temperature"] = 1.0 if distance == "linear" else 20.0
-    settings["loss"] = {"name": loss}
-    run = RunDirectory.create(path, config=settings, vocabulary=run.vocabulary(), resume=True)
-    torch.manual_seed(0)
-    model = build_from_config(config.from_dict(settings), len(run.vocabulary()))
-    run.save_checkpoint(2000, model=model.state_dict(), optimizer=None, trainer={})
-    return run
 
 
 @pytest.fixture(scope="module")

@@ -11,14 +11,13 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
+from helpers.runs import add_checkpoint
 from streamlit.testing.v1 import AppTest
 
 from app import vocabulary_frames as words
 from app.basket import Marked
 from app.vocabulary_frames import Mark
-from workbench import config
 from workbench.constants import IGNORE_INDEX
-from workbench.inference import build_from_config
 from workbench.inference.class_sets import classes_of_run
 from workbench.inference.vocabulary_edits import Add, Merge, Rename, Subset
 from workbench.runs import RunDirectory
@@ -26,19 +25,6 @@ from workbench.runs.class_file import class_file_bytes
 
 PAGE = "views/vocabulary.py"
 Open = Callable[..., AppTest]
-
-
-def add_checkpoint(path: Path, loss: str = "streaming") -> RunDirectory:
-    """Gives an invented run the weights of a small random network."""
-    run = RunDirectory(path)
-    settings = run.config()
-    settings["model"] |= {"width": 8}
-    settings["loss"] = {"name": loss}
-    run = RunDirectory.create(path, config=settings, vocabulary=run.vocabulary(), resume=True)
-    torch.manual_seed(0)
-    model = build_from_config(config.from_dict(settings), len(run.vocabulary()))
-    run.save_checkpoint(2000, model=model.state_dict(), optimizer=None, trainer={})
-    return run
 
 
 @pytest.fixture(scope="module")

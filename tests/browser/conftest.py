@@ -4,11 +4,7 @@ from __future__ import annotations
 
 import importlib.util
 import re
-import socket
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -16,6 +12,8 @@ from types import ModuleType
 from typing import TYPE_CHECKING
 
 import pytest
+
+from workbench.benchmarks import app_browser
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -37,49 +35,11 @@ def _app_fixtures() -> ModuleType:
 write_hostile_run = _app_fixtures().write_hostile_run
 
 
-def _free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
-
-
 @contextmanager
 def serve(runs: Path, log: Path) -> Iterator[str]:
     """Runs the app on a free port until the block ends; gives its address."""
-    address = f"http://localhost:{_free_port()}"
-    command = [sys.executable, "-m", "streamlit", "run", "app/main.py"]
-    command += ["--server.headless", "true", "--server.fileWatcherType", "none"]
-    command += ["--server.port", address.rpartition(":")[2], "--", "--runs", str(runs)]
-    with log.open("wb") as output:
-        server = subprocess.Popen(
-            command,
-            cwd=REPOSITORY,
-            stdout=output,
-            stderr=subprocess.STDOUT,
-            stdin=subprocess.DEVNULL,
-        )
-        try:
-            _wait_for(f"{address}/_stcore/health", server, log)
-            yield address
-        finally:
-            server.terminate()
-            try:
-                server.wait(timeout=20)
-            except subprocess.TimeoutExpired:
-                server.kill()
-                server.wait()
-
-
-def _wait_for(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
-    for _ in range(300):
-        if server.poll() is not None:
-            break
-        try:
-            with urllib.request.urlopen(url, timeout=5):
-                return
-        except OSError:
-            time.sleep(0.2)
-    raise RuntimeError(f"the app did not start:\n{log.read_text('utf-8', errors='replace')}")
+    with app_browser.serve(runs, log, app_browser.free_port()) as server:
+        yield server.address
 
 
 @pytest.fixture(scope="session")

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 from helpers.browser import is_well, until
+from helpers.runs import replace_per_class
 
 from workbench.runs import RunDirectory
 
@@ -36,13 +37,7 @@ def served(
     table = run.read_per_class("val")
     rng = np.random.default_rng(0)
     table["iou"] = np.clip(table["iou"] + 0.03 + rng.normal(0, 0.05, len(table)), 0, 1)
-    run.write_evaluation(
-        "val",
-        summary=run.read_summary("val"),
-        per_class=table,
-        per_image_class=run.read_per_image_class("val"),
-        confusions=run.read_confusions("val"),
-    )
+    replace_per_class(run, table)
     shutil.rmtree(runs / "training" / "evaluation")
     with serve(runs, folder / "server.log") as address:
         yield address, runs

@@ -25,8 +25,10 @@ CHECKOUT: Final = Path(workbench.__file__).resolve().parents[1]
 TIMEOUT: Final = 30_000
 """Milliseconds after which something counts as not coming."""
 
-_BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
-_FLAGS: Final = (
+BROWSERS: Final = ("chromium", "chromium-browser", "google-chrome")
+"""Names under which distributions install Chromium, in the order they are looked for."""
+
+FLAGS: Final = (
     "--no-sandbox",  # in containers everything runs as root, where the sandbox refuses
     "--disable-gpu",
     "--disable-quic",
@@ -35,6 +37,8 @@ _FLAGS: Final = (
     "--disable-component-update",
     "--disable-sync",
 )
+"""Of a browser that talks to this machine only."""
+
 _IDLE: Final = """() => {
   const app = document.querySelector('[data-testid="stApp"]');
   return app && app.dataset.testScriptState === 'notRunning'
@@ -156,13 +160,13 @@ def open_browser() -> Iterator[Browser]:
         raise ConfigError(
             "bench app drives a browser through playwright; install it: pip install playwright"
         ) from error
-    path = next((found for name in _BROWSERS if (found := shutil.which(name))), None)
+    path = next((found for name in BROWSERS if (found := shutil.which(name))), None)
     if path is None:
         raise ConfigError(
-            f"bench app: none of {', '.join(_BROWSERS)} is on the PATH; install Chromium"
+            f"bench app: none of {', '.join(BROWSERS)} is on the PATH; install Chromium"
         )
     with sync_playwright() as playwright:
-        browser = playwright.chromium.launch(executable_path=path, args=list(_FLAGS))
+        browser = playwright.chromium.launch(executable_path=path, args=list(FLAGS))
         try:
             yield browser
         finally:
