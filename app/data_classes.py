@@ -61,6 +61,8 @@ def pictures_stamp(path: str, split: str) -> Stamp:
 
 def why_not(path: str) -> tuple[str, str | None]:
     """Why the classes of a run cannot be edited, and the command that would change it."""
+    if not data.is_run(path):
+        return ("This run is no longer there. Choose another one in the sidebar.", None)
     if not has_checkpoint(path):
         return (
             "This run keeps no checkpoint (it was imported, or training has not saved one yet). "

@@ -14,6 +14,7 @@ import torch
 
 from app import data, data_classes
 from workbench.distances import ClassEmbeddings
+from workbench.errors import DataError
 from workbench.inference.class_sets import ClassSet, embeddings_of
 from workbench.inference.vocabulary_edits import (
     SEPARATION_MARGIN,
@@ -87,10 +88,11 @@ def make(run_path: str, edit: Edit) -> Edited:
     """Makes an edit.
 
     Raises:
-        DataError: It cannot be made; nothing has changed then.
+        DataError: It cannot be made, or the run's network is gone; nothing has changed then.
     """
     session = _session(run_path)
-    assert session is not None, "the page shows no edit where there are no classes"
+    if session is None:
+        raise DataError("the classes of this run cannot be read any more, so nothing was changed")
     step = apply(session.edited.classes, edit, margin=margin(run_path))
     session.edited = Edited(step.classes, remap(session.edited.lookup, step.lookup), step.near)
     session.edits.append(edit)

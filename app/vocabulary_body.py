@@ -16,6 +16,7 @@ from app import vocabulary_frames as words
 from app.bars import Bar, bars
 from app.data_classes import Stamp
 from app.vocabulary_forms import ADD
+from workbench.inference.class_sets import ClassSet
 from workbench.inference.relabel import Labelled, label, relabel
 from workbench.inference.vocabulary_edits import Edited, remap
 
@@ -28,9 +29,6 @@ _MOVED = "vocabulary_other_picture"
 
 def show(run: shell.Context) -> None:
     """Draws it, or says why the run's classes cannot be edited."""
-    if edited.current(run.path) is None:
-        shell.explain_missing(*data_classes.why_not(run.path))
-        st.stop()
     table = data.vocabulary(run.path)
     if table is not None:
         _share("class", [None, *(int(one) for one in table["class_id"])], None, int)
@@ -53,9 +51,14 @@ def _share(name: str, options: list[T], default: T, parse: Callable[[str], T]) -
 def _body(run: shell.Context, kept: list[str]) -> None:
     if st.session_state.pop(_MOVED, False):
         st.rerun()  # the picture belongs into the URL, which only the whole page writes
+    # Here, not outside: the run may be deleted, or its checkpoint torn, while the page is open.
+    now, before = edited.current(run.path), edited.base(run.path)
+    if now is None or before is None:
+        shell.explain_missing(*data_classes.why_not(run.path))
+        return
     left, right = shell.stack("vocabulary", [3, 2])
     with right:
-        action = vocabulary_forms.show(run)
+        action = vocabulary_forms.show(run, now)
     with left:
         if run.split is None or not kept:
             shell.explain_missing(
@@ -64,15 +67,21 @@ def _body(run: shell.Context, kept: list[str]) -> None:
                 run.command("evaluate"),
             )
             return
-        _pictures(run, run.split, kept, marking=action == ADD)
+        _pictures(run, run.split, kept, now, before, marking=action == ADD)
 
 
-def _pictures(run: shell.Context, split: str, kept: list[str], *, marking: bool) -> None:
+def _pictures(
+    run: shell.Context,
+    split: str,
+    kept: list[str],
+    now: Edited,
+    before: ClassSet,
+    *,
+    marking: bool,
+) -> None:
     image_id = str(st.session_state[state.widget_key("image")])
     strip = _strip(run, split, kept, image_id)
     sample = data.sample(run.path, split, image_id)
-    now, before = edited.current(run.path), edited.base(run.path)
-    assert now is not None and before is not None
     drawn = None if sample is None else _drawn(run, split, image_id, sample)
     if sample is None or drawn is None:
         shell.explain_missing(

@@ -27,8 +27,13 @@ _NOTE = "vocabulary_note"
 _UPLOAD = "vocabulary_uploaded"
 
 
-def show(run: shell.Context) -> str:
-    """Draws it; returns the action that is chosen."""
+def show(run: shell.Context, now: Edited) -> str:
+    """Draws it; returns the action that is chosen.
+
+    Args:
+        run: The run.
+        now: Its classes as they are now.
+    """
     action = st.segmented_control(
         "Change the classes",
         _ACTIONS,
@@ -37,10 +42,8 @@ def show(run: shell.Context) -> str:
         key="vocabulary_action",
         on_change=lambda: st.session_state.pop(_NOTE, None),
     )
-    now = edited.current(run.path)
-    assert now is not None
     draw = {ADD: _add, _RENAME: _rename, _MERGE: _merge, _SUBSET: _subset, _FILE: _file}
-    draw[action or ADD](run, now.classes)
+    draw[action or ADD](run, now)
     _note(run)
     _history(run, now.classes)
     return str(action or ADD)
@@ -83,7 +86,7 @@ def _try(run: shell.Context, edit: Callable[[], Edit]) -> Edited | None:
     return outcome
 
 
-def _add(run: shell.Context, classes: ClassSet) -> None:
+def _add(run: shell.Context, now: Edited) -> None:
     if run.split is None:
         return
     split = run.split
@@ -126,10 +129,8 @@ def _add(run: shell.Context, classes: ClassSet) -> None:
     )
 
 
-def _rename(run: shell.Context, classes: ClassSet) -> None:
-    now = edited.current(run.path)
-    assert now is not None
-    names = frames.labels(classes.vocabulary.table)
+def _rename(run: shell.Context, now: Edited) -> None:
+    names = frames.labels(now.classes.vocabulary.table)
     chosen = st.session_state.get(state.widget_key("class"))  # on another page
     lookup = now.lookup
     known = isinstance(chosen, int) and chosen < len(lookup) and lookup[chosen] >= 0
@@ -155,8 +156,8 @@ def _rename(run: shell.Context, classes: ClassSet) -> None:
         st.form_submit_button("Rename", type="primary", on_click=rename)
 
 
-def _merge(run: shell.Context, classes: ClassSet) -> None:
-    names = frames.labels(classes.vocabulary.table)
+def _merge(run: shell.Context, now: Edited) -> None:
+    names = frames.labels(now.classes.vocabulary.table)
 
     def merge() -> None:
         ids = tuple(int(one) for one in st.session_state.get("vocabulary_merge", []))
@@ -178,9 +179,9 @@ def _merge(run: shell.Context, classes: ClassSet) -> None:
     st.caption("The merged class gets the mean of their rows; a pixel of any of them is one of it.")
 
 
-def _subset(run: shell.Context, classes: ClassSet) -> None:
-    table = classes.vocabulary.table
-    groups = list(dict.fromkeys(classes.vocabulary.groups))
+def _subset(run: shell.Context, now: Edited) -> None:
+    table = now.classes.vocabulary.table
+    groups = list(dict.fromkeys(now.classes.vocabulary.groups))
     supers = sorted({str(name) for name in table["supercategory"] if str(name)})
     text = st.text_input("Search", placeholder="name or id", key="vocabulary_subset_text")
     picked = st.pills(
@@ -221,7 +222,7 @@ def _some_names(found: pd.DataFrame) -> str:
     return ", ".join(some) + (" ..." if len(found) > 6 else "")
 
 
-def _file(run: shell.Context, classes: ClassSet) -> None:
+def _file(run: shell.Context, now: Edited) -> None:
     st.markdown("**Take classes from a file**")
     upload = st.file_uploader(
         f"Class file, {data_classes.SUFFIX}",

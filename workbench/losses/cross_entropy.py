@@ -24,8 +24,11 @@ from workbench.kernels import PRODUCT, LossGradients, contrast, stream
 from workbench.losses.blocks import blocks
 from workbench.neighbours import DEFAULT_BUDGET, top_k_products
 
-_ENOUGH: Final = 2 * 2**20
-"""Bytes for a block of pixels; larger ones are no faster."""
+_CPU_BLOCK: Final = 2 * 2**20
+"""Bytes for a block of pixels on a CPU: what fits its cache; larger ones gain time slowly and
+cost as much memory as they are large. A GPU needs large blocks to be busy: the whole budget."""
+_CPU_BLOCK_NEAREST: Final = 4 * 2**20
+"""The same where a block costs two calls of kernels, the search and the loss."""
 
 Search = Callable[[Tensor, Tensor], Tensor]
 """(embedded pixels (n, D), one class each to leave out (n,)) -> nearest class ids (n, k)."""
@@ -104,7 +107,8 @@ def streaming_cross_entropy(
             budget=budget,
         )
 
-    total = _accumulate(pixels, classes, targets, distance, block_loss, ignore_index, budget)
+    rows = _block_bytes(pixels, budget, _CPU_BLOCK)
+    total = _accumulate(pixels, classes, targets, distance, block_loss, ignore_index, rows)
     if weights is not None:
         count = weights[targets[targets != ignore_index]].sum()
     return LossTerms(total, count)
@@ -164,7 +168,8 @@ def nearest_cross_entropy(
             want_offset=classes.bias is not None and classes.bias.requires_grad,
         )
 
-    total = _accumulate(pixels, classes, targets, distance, block_loss, ignore_index, budget)
+    rows = _block_bytes(pixels, budget, _CPU_BLOCK_NEAREST)
+    total = _accumulate(pixels, classes, targets, distance, block_loss, ignore_index, rows)
     return LossTerms(total, count)
 
 
@@ -215,6 +220,11 @@ def dense_cross_entropy(
     return LossTerms(total, (targets != ignore_index).sum())
 
 
+def _block_bytes(pixels: Tensor, budget: int, cpu: int) -> int:
+    """What a block of pixels may take; the other half of the budget is for tiles of logits."""
+    return min(budget // 2, cpu) if pixels.device.type == "cpu" else budget // 2
+
+
 def _precision(pixels: Tensor) -> torch.dtype:
     return torch.float64 if pixels.dtype == torch.float64 else torch.float32
 
@@ -239,7 +249,7 @@ def _accumulate(
     distance: Distance,
     block_loss: BlockLoss,
     ignore_index: int,
-    budget: int,
+    block_bytes: int,
 ) -> Tensor:
     """The sum of ``block_loss`` over all labelled pixels, with gradients."""
     precision = _precision(pixels)
@@ -252,7 +262,7 @@ def _accumulate(
         distance,
         block_loss,
         ignore_index,
-        budget,
+        block_bytes,
     )
     return total
 
@@ -279,7 +289,7 @@ class _GradientInForward(torch.autograd.Function):
         distance: Distance,
         block_loss: BlockLoss,
         ignore_index: int,
-        budget: int,
+        block_bytes: int,
     ) -> Tensor:
         classes = ClassEmbeddings(weight, bias, temperature)
         by_pixels = torch.zeros_like(pixels, dtype=weight.dtype)
@@ -287,7 +297,7 @@ class _GradientInForward(torch.autograd.Function):
         by_bias = weight.new_zeros(0 if bias is None else len(bias))
         total, by_temperature = weight.new_zeros(2).unbind()
         for block in blocks(
-            pixels, targets, by_pixels, ignore_index=ignore_index, budget=min(budget // 2, _ENOUGH)
+            pixels, targets, by_pixels, ignore_index=ignore_index, budget=block_bytes
         ):
             if len(block.targets) == 0:
                 continue
