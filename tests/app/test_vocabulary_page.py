@@ -41,6 +41,16 @@ def broken_run(trained_runs: Path, tmp_path: Path) -> Path:
     return Path(shutil.copytree(trained_runs / "demo", tmp_path / "runs" / "demo"))
 
 
+def tear(run: Path) -> None:
+    """Cuts the only checkpoint short, as a full disk would; in a new folder, as writers do."""
+    (folder,) = (path for path in (run / "checkpoints").iterdir() if path.is_dir())
+    torn = shutil.copytree(folder, folder.with_name(".torn"))
+    model = torn / "model.safetensors"
+    model.write_bytes(model.read_bytes()[:1000])
+    shutil.rmtree(folder)
+    torn.rename(folder)
+
+
 def said(app: AppTest) -> str:
     parts = [*app.markdown, *app.caption, *app.info, *app.success, *app.warning, *app.error]
     return "\n".join(str(part.value).replace("\\", "") for part in [*parts, *app.code])
@@ -224,8 +234,7 @@ def test_a_run_that_cannot_be_edited_says_why(
     app = open_app(synthetic_runs, PAGE)
     is_well(app)
     assert "keeps no checkpoint" in said(app)
-    (model,) = broken_run.glob("checkpoints/*/model.safetensors")
-    model.write_bytes(model.read_bytes()[:1000])
+    tear(broken_run)
     app = open_app(broken_run.parent, PAGE)
     is_well(app)
     assert "cannot be read, or does not fit" in said(app)
@@ -263,6 +272,26 @@ def test_a_run_deleted_or_trained_on_while_open(broken_run: Path, open_app: Open
     shutil.rmtree(broken_run)
     app.run()
     assert not app.exception
+
+
+@pytest.mark.parametrize("loss", ["deleted", "torn"])
+def test_a_button_pressed_when_the_run_is_gone(broken_run: Path, open_app: Open, loss: str) -> None:
+    """The button's callback comes before anything is drawn."""
+    shutil.copytree(broken_run, broken_run.parent / "spare")
+    app = act(open_app(broken_run.parent, PAGE, run="demo"), "Rename")
+    app.selectbox(key="vocabulary_rename").set_value(700)
+    app.text_input(key="vocabulary_new_name").set_value("x")
+    if loss == "deleted":
+        shutil.rmtree(broken_run)
+    else:
+        tear(broken_run)
+    submit(app, "Rename")
+    assert not app.exception
+    if loss == "torn":
+        assert "cannot be read, or does not fit" in said(app)
+    else:
+        assert app.selectbox(key="choice_run").value == "spare"
+        assert "as trained" in said(app)
 
 
 def test_hostile_names_are_text(

@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from helpers.runs import add_checkpoint
 
-from workbench.runs import RunDirectory
+from workbench.runs import RunDirectory, write_bytes
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -106,6 +107,30 @@ def test_a_run_deleted_while_open(
     page = open_page("/predictions?run=doomed", address=address)
     page.get_by_text("There is no run doomed here").wait_for()
     is_calm(page)
+
+
+@pytest.mark.parametrize("loss", ["deleted", "torn"])
+def test_a_run_lost_while_its_classes_are_edited(
+    open_page: OpenPage, served: tuple[str, Path], loss: str
+) -> None:
+    """A click runs a part of the page alone, past what looks at the run when the page opens."""
+    address, runs = served
+    name = f"edited-{loss}"
+    shutil.copytree(runs / "demo", runs / name)
+    add_checkpoint(runs / name)
+    page = open_page(f"/vocabulary?run={name}", address=address)
+    page.locator(".picker[data-ready]").wait_for()
+    if loss == "deleted":
+        shutil.rmtree(runs / name)
+    else:
+        (model,) = (runs / name).glob("checkpoints/*/model.safetensors")
+        write_bytes(model.parent.with_name("last"), b"torn")  # changes the folder's time
+        model.write_bytes(model.read_bytes()[:1000])
+    page.get_by_test_id("stButtonGroup").get_by_text("Merge", exact=True).click()
+    said = "This run is no longer there" if loss == "deleted" else "cannot be read"
+    page.get_by_text(said).wait_for()
+    is_calm(page)
+    page.close()
 
 
 def test_the_last_run_deleted_while_open(
