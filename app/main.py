@@ -14,7 +14,7 @@ _ICON = str(Path(__file__).with_name("favicon.svg"))
 if _REPOSITORY not in sys.path:
     sys.path.insert(0, _REPOSITORY)
 
-from app import shell  # noqa: E402
+from app import preload  # noqa: E402
 
 st.set_page_config(page_title="Workbench", page_icon=_ICON, layout="wide")
 
@@ -29,5 +29,9 @@ page = st.navigation(
         st.Page("views/memory.py", title="Memory", icon=":material/memory:"),
     ]
 )
+preload.send(page.url_path)
+# Only now: it loads pandas and plotly, while the browser works on what it was just sent.
+from app import shell  # noqa: E402
+
 with shell.open_run():
     page.run()
