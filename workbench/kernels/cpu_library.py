@@ -7,6 +7,7 @@ one. LLVM's linker puts it in place; numba stays out of the process.
 from __future__ import annotations
 
 import ctypes
+import fcntl
 import hashlib
 import os
 import platform
@@ -14,6 +15,8 @@ import subprocess
 import sys
 import tempfile
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from functools import cache
 from importlib.metadata import version
 from pathlib import Path
@@ -51,6 +54,7 @@ _C_TYPES = {
 _DTYPES = {"F": np.dtype(np.float32), "I": np.dtype(np.int64)}
 _DIGEST = hashlib.sha256().digest_size
 _LOCK = threading.Lock()
+_KEPT = 8  # files of other sources, compilers and CPUs that stay in a folder
 
 
 class Kernel:
@@ -77,10 +81,14 @@ class Kernel:
         given: list[Any] = []
         for place, (letter, value) in enumerate(zip(self.letters, arguments, strict=True)):
             if letter in _DTYPES:
-                array = np.asarray(value)
-                if array.dtype != _DTYPES[letter] or not array.flags.c_contiguous:
+                # Not converted: a converted copy would die before its memory is used.
+                if (
+                    not isinstance(value, np.ndarray)
+                    or value.dtype != _DTYPES[letter]
+                    or not value.flags.c_contiguous
+                ):
                     raise TypeError(f"{self.name}: argument {place} is not the array it takes")
-                given.append(array.ctypes.data)
+                given.append(value.ctypes.data)
             else:
                 given.append(value)
         self._function(*given)
@@ -98,16 +106,20 @@ def load() -> dict[str, Kernel] | None:
 @cache
 def _load() -> dict[str, Kernel] | None:
     name = f"kernels-{_fingerprint()}.o"
-    folders = [Path(__file__).parent / "__pycache__", _cache_folder()]
+    places = (Path(__file__).parent / "__pycache__", _cache_folder())
+    folders = [folder for folder in places if folder is not None]
     for folder in folders:
         code = _read(folder / name)
         if code is not None:
             return _link(code)
-    for folder in folders:
-        if _is_writable(folder):
-            return _compile(folder / name)
-    with tempfile.TemporaryDirectory() as temporary:
-        return _compile(Path(temporary) / name)
+    try:
+        for folder in folders:
+            if _is_writable(folder):
+                return _compile_once(folder / name)
+        with tempfile.TemporaryDirectory() as temporary:
+            return _compile(Path(temporary) / name)
+    except OSError as error:
+        return _without(str(error))
 
 
 def _fingerprint() -> str:
@@ -121,9 +133,11 @@ def _fingerprint() -> str:
     return digest.hexdigest()[:16]
 
 
-def _cache_folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache"
-    return Path(base) / "segmentation-workbench"
+def _cache_folder() -> Path | None:
+    """The user's; None for a user without a home. The standard has relative paths ignored."""
+    given = Path(os.environ.get("XDG_CACHE_HOME", ""))
+    base = given if given.is_absolute() else Path(os.path.expanduser("~")) / ".cache"
+    return base / "segmentation-workbench" if base.is_absolute() else None
 
 
 def _is_writable(folder: Path) -> bool:
@@ -141,7 +155,67 @@ def _read(path: Path) -> bytes | None:
     except OSError:
         return None
     code, digest = content[:-_DIGEST], content[-_DIGEST:]
-    return code if hashlib.sha256(code).digest() == digest else None
+    if hashlib.sha256(code).digest() != digest:
+        return None
+    with suppress(OSError):
+        os.utime(path)  # tells which files are still in use; another user's stay as they are
+    return code
+
+
+def _compile_once(path: Path) -> dict[str, Kernel] | None:
+    """Compiles into a folder that is kept, unless another process has just done it."""
+    with _only_compiler(path.parent) as alone:
+        code = _read(path)
+        if code is not None:
+            return _link(code)
+        loaded = _compile(path)
+        if alone and loaded is not None:
+            _tidy(path)
+        return loaded
+
+
+@contextmanager
+def _only_compiler(folder: Path) -> Iterator[bool]:
+    """Waits for other processes that compile into a folder; False where none can be kept out."""
+    try:
+        descriptor = os.open(folder / "kernels.lock", os.O_RDWR | os.O_CREAT, 0o666)
+    except OSError:
+        yield False
+        return
+    try:
+        yield _wait_for(descriptor)
+    finally:
+        with suppress(OSError):
+            fcntl.flock(descriptor, fcntl.LOCK_UN)  # whatever a forked child still holds open
+        os.close(descriptor)
+
+
+def _wait_for(descriptor: int) -> bool:
+    try:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            say("another process is compiling the CPU kernels; waiting for it ...")
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+    except OSError:  # a file system without locks
+        return False
+    return True
+
+
+def _tidy(kept: Path) -> None:
+    """Removes what killed compilers left, and all but the last used files of other versions.
+
+    Removing one that is in use costs its owner a compilation, no more: files are read whole.
+    """
+    used: list[tuple[float, Path]] = []
+    for path in kept.parent.glob("kernels-*.o"):
+        with suppress(OSError):
+            used.append((path.stat().st_mtime, path))
+    others = sorted((item for item in used if item[1] != kept), reverse=True)
+    stale = [path for _, path in others[_KEPT:]]
+    for path in (*stale, *kept.parent.glob("kernels-*.tmp")):
+        with suppress(OSError):
+            path.unlink()
 
 
 def _compile(path: Path) -> dict[str, Kernel] | None:
@@ -156,13 +230,16 @@ def _compile(path: Path) -> dict[str, Kernel] | None:
     )
     code = _read(path)
     if code is None:
-        reason = (done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1]
-        say(f"the CPU kernels cannot be compiled ({reason}); plain torch takes over, slower")
-        return None
+        return _without((done.stderr.strip().splitlines() or [f"exit code {done.returncode}"])[-1])
     return _link(code)
 
 
-def _link(code: bytes) -> dict[str, Kernel]:
+def _without(reason: str) -> dict[str, Kernel] | None:
+    say(f"the CPU kernels cannot be compiled ({reason}); plain torch takes over, slower")
+    return None
+
+
+def _link(code: bytes) -> dict[str, Kernel] | None:
     llvm.initialize_native_target()
     llvm.initialize_native_asmprinter()
     machine = llvm.Target.from_default_triple().create_target_machine()
@@ -170,11 +247,11 @@ def _link(code: bytes) -> dict[str, Kernel]:
     engine.add_object_file(llvm.ObjectFileRef.from_data(code))
     engine.finalize_object()
     _ENGINES.append(engine)  # whose memory holds the code
-    kernels = {}
-    for name in SIGNATURES:
-        address = engine.get_function_address(SYMBOL + name)
-        kernels[name] = Kernel(name, address)
-    return kernels
+    addresses = {name: engine.get_function_address(SYMBOL + name) for name in SIGNATURES}
+    absent = [name for name, address in addresses.items() if not address]
+    if absent:
+        return _without(f"the machine code lacks {', '.join(absent)}")
+    return {name: Kernel(name, address) for name, address in addresses.items()}
 
 
 _ENGINES: list[Any] = []
