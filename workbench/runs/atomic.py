@@ -13,6 +13,7 @@ import io
 import json
 import math
 import os
+import re
 import secrets
 import shutil
 from collections.abc import Iterator, Mapping
@@ -30,6 +31,27 @@ TEMPORARY_PREFIX: Final = ".tmp-"
 def temporary_path(path: Path) -> Path:
     """Names a file or folder next to `path` that readers ignore (nothing is created)."""
     return path.with_name(f"{TEMPORARY_PREFIX}{os.getpid()}-{secrets.token_hex(4)}-{path.name}")
+
+
+def abandoned(path: Path) -> list[Path]:
+    """What `temporary_path` named for this very path in processes that are no more."""
+    mine = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}(\d+)-[0-9a-f]{{8}}-{re.escape(path.name)}")
+    found = []
+    for item in path.parent.iterdir() if path.parent.is_dir() else ():
+        name = mine.fullmatch(item.name)
+        if name and not _is_running(int(name[1])):
+            found.append(item)
+    return found
+
+
+def _is_running(process: int) -> bool:
+    try:
+        os.kill(process, 0)
+    except (ProcessLookupError, OverflowError):
+        return False
+    except PermissionError:  # another user's
+        return True
+    return True
 
 
 @contextmanager

@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import shutil
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Any, Final, Self
 
@@ -25,7 +25,7 @@ from workbench.errors import RunError, WorkbenchError
 from workbench.runs import lock, readers
 from workbench.runs.artifacts import CheckpointFiles, EmbeddingFiles
 from workbench.runs.atomic import (
-    TEMPORARY_PREFIX,
+    abandoned,
     atomic_directory,
     atomic_file,
     remove_leftovers,
@@ -105,8 +105,9 @@ class RunDirectory(StateFiles, CheckpointFiles, EmbeddingFiles, EvaluationFiles)
     ) -> Iterator[Self]:
         """Makes a run that appears at `path` on a clean exit, whole, or never.
 
-        For what needs no look at while it is written; what an earlier, killed call for the same
-        path has left behind is removed.
+        For what needs no look at while it is written. What an earlier call for the same path
+        has left behind is removed if its process is dead and, as the process may be another
+        machine's, its lock free.
 
         Args:
             path: The run's folder; must not exist, or be empty.
@@ -114,20 +115,20 @@ class RunDirectory(StateFiles, CheckpointFiles, EmbeddingFiles, EvaluationFiles)
             vocabulary: The classes.
 
         Yields:
-            The run, locked, at a temporary place.
+            The run at a temporary place, locked until it has its own.
 
         Raises:
             RunError: The folder is not empty.
         """
         target = Path(path)
         cls._check_free(target)
-        for leftover in target.parent.glob(f"{TEMPORARY_PREFIX}*-{target.name}"):
+        for leftover in abandoned(target):
             if lock.is_locked(leftover) is False:
                 shutil.rmtree(leftover, ignore_errors=True)
-        with atomic_directory(target, sync=False) as temporary:
+        with ExitStack() as locked, atomic_directory(target, sync=False) as temporary:
             run = cls.create(temporary, config=config, vocabulary=vocabulary)
-            with run.lock():
-                yield run
+            locked.enter_context(run.lock())
+            yield run
             cls._check_free(target)
 
     @staticmethod
