@@ -12,7 +12,6 @@ from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
-from workbench.datasets.places import Place, TwinWarning, get_or_twin
 from workbench.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,10 +34,7 @@ DATASETS: Final[dict[str, str]] = {
 __all__ = [
     "DATASETS",
     "PREPARED",
-    "Place",
-    "TwinWarning",
     "get_dataset",
-    "get_or_twin",
     "open_dataset",
     "prepare",
     "write_sample",
