@@ -123,8 +123,15 @@ def test_the_sliders_of_the_idea_move_its_curves() -> None:
     assert (few >= np.array(play.figure.data[6].y) - 1e-12).all()
     play.k.value = 7
     np.testing.assert_allclose(play.figure.data[7].y, play.figure.data[6].y)
-    play.temperature.value = 40
-    assert max(play.figure.data[6].y) > max(few) - 0.5
+    weight = play.classes().weight.numpy()
+    far = np.linalg.norm(weight - weight[0], axis=1)
+    peaks = []
+    for heat in (1, 4):
+        play.temperature.value = heat
+        at_target = np.abs(np.array(play.figure.data[6].x)).argmin()
+        peaks.append(play.figure.data[6].y[at_target])
+        assert peaks[-1] == pytest.approx(1 / np.exp(-heat * far).sum(), rel=0.02)
+    assert peaks[1] > peaks[0] + 0.3
     play.dimensions.value = 12
     assert np.linalg.norm(np.c_[play.figure.data[1].x, play.figure.data[1].y], axis=1).min() < 0.9
 
@@ -154,6 +161,7 @@ def test_the_monitor_says_how_fast_and_how_long(capsys: pytest.CaptureFixture[st
     )
     assert monitor.metrics["step"].tolist() == list(range(1, 12))
     assert monitor.metrics["val_miou"].dropna().tolist() == [0.125]
+    assert repr(monitor) == f"<TrainingMonitor: {monitor.summary}>"
     monitor.at_end(trainer)
     assert "step 11 of 20" in capsys.readouterr().err
 

@@ -110,6 +110,9 @@ class TrainingMonitor(Panel, Hook):
 
             self._handle = display(self, display_id=True)  # type: ignore[no-untyped-call]
 
+    def __repr__(self) -> str:
+        return f"<{type(self).__name__}: {self.summary}>"
+
     def _thin(self) -> None:
         while len(self._records) > _MOST:
             self._stride *= 2
