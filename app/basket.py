@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Mapping, Sequence
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import streamlit as st
-import torch
-from torch import Tensor
 
 from app import data
 from app.vocabulary_frames import MOST_PIXELS, Mark, mask_of, thinned
 from workbench.errors import DataError
-from workbench.inference.inspect import embeddings_in
+
+if TYPE_CHECKING:
+    from torch import Tensor
 
 _KEY = "vocabulary_basket"
 _VERSION = "vocabulary_basket_version"
@@ -69,6 +69,10 @@ def embeddings(run_path: str, split: str, marked: Mapping[str, Marked]) -> Tenso
     Raises:
         DataError: Nothing is marked, or a picture can no longer be read.
     """
+    import torch
+
+    from workbench.inference.inspect import embeddings_in
+
     share = MOST_PIXELS // max(1, len(marked))
     found: Sequence[Tensor] = []
     for picture, one in marked.items():

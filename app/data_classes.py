@@ -6,7 +6,7 @@ import shlex
 
 import streamlit as st
 
-from app import data
+from app import data, data_pictures
 from workbench.errors import WorkbenchError
 from workbench.runs import RunDirectory, Stamp, stamp
 from workbench.runs.class_file import (
@@ -18,19 +18,18 @@ from workbench.runs.class_file import (
 
 __all__ = [
     "SUFFIX",
+    "UNREADABLE",
     "Stamp",
     "class_file_bytes",
-    "has_checkpoint",
     "model_classes",
     "parse_class_file",
-    "pictures_stamp",
     "why_not",
 ]
 
-
-def has_checkpoint(path: str) -> bool:
-    """Whether the run keeps a network, readable or not."""
-    return RunDirectory(path).has_checkpoint()
+UNREADABLE = (
+    "The checkpoint of this run cannot be read, or does not fit its settings. "
+    "See what is wrong with it:"
+)
 
 
 def model_classes(path: str) -> ClassSet | None:
@@ -54,29 +53,43 @@ def _model_classes(path: str, stamp: Stamp) -> ClassSet | None:
         return None
 
 
-def pictures_stamp(path: str, split: str) -> Stamp:
-    """Changes when the network or the kept pictures of a split do."""
-    return stamp(path, "config", "vocabulary", "checkpoints", "pictures", split=split)
+def why_not(path: str) -> tuple[str, str | None] | None:
+    """Why the classes of a run cannot be edited, and the command that would change it.
 
+    Reads a few bytes of the checkpoint, not the network: that is asked only once it is loaded,
+    see ``data_pictures.warm_up``.
 
-def why_not(path: str) -> tuple[str, str | None]:
-    """Why the classes of a run cannot be edited, and the command that would change it."""
+    Returns:
+        None where they can.
+    """
     if not data.is_run(path):
         return ("This run is no longer there. Choose another one in the sidebar.", None)
-    if not has_checkpoint(path):
+    if not data_pictures.has_model(path):
         return (
             "This run keeps no checkpoint (it was imported, or training has not saved one yet). "
             "Adding a class needs the network, so classes cannot be edited here.",
             None,
         )
-    if data.model(path) is None:
-        return (
-            "The checkpoint of this run cannot be read, or does not fit its settings. "
-            "See what is wrong with it:",
-            f"workbench vocabulary export {shlex.quote(path)} classes{SUFFIX}",
-        )
+    found = _has_table(path, stamp(path, "checkpoints"))
+    if (
+        found is None
+        or data.vocabulary(path) is None
+        or (data_pictures.is_warm(path) and data.model(path) is None)
+    ):
+        return (UNREADABLE, f"workbench vocabulary export {shlex.quote(path)} classes{SUFFIX}")
+    if found:
+        return None
     return (
         "This run's model is dense: each class is an output of the network, not a row of a table "
         "that could be changed without training. Train with the loss nearest or streaming:",
         "workbench train --preset default --loss.name streaming --run runs/NAME",
     )
+
+
+@st.cache_data(show_spinner=False, max_entries=64)
+def _has_table(path: str, stamp: Stamp) -> bool | None:
+    """Whether the newest network has a class table; None where it cannot be read."""
+    try:
+        return "table.weight" in RunDirectory(path).checkpoint_shapes()
+    except (WorkbenchError, OSError):
+        return None

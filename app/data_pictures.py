@@ -6,6 +6,7 @@ Large arrays are kept for few pictures only, and marked as not writeable: sessio
 from __future__ import annotations
 
 import hashlib
+import threading
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -78,6 +79,23 @@ def _has_model(path: str, stamp: Stamp) -> bool:
         return RunDirectory(path).has_checkpoint()
     except _BROKEN:
         return False
+
+
+_warming: dict[tuple[str, Stamp], threading.Thread] = {}
+
+
+def warm_up(path: str) -> None:
+    """Loads torch and the network beside the page, so that the first click need not wait."""
+    key = (path, stamp(path, "config", "vocabulary", "checkpoints"))
+    if key not in _warming:
+        _warming[key] = threading.Thread(target=data.model, args=(path,), daemon=True)
+        _warming[key].start()
+
+
+def is_warm(path: str) -> bool:
+    """Whether ``warm_up`` is through with the network that the run has now."""
+    thread = _warming.get((path, stamp(path, "config", "vocabulary", "checkpoints")))
+    return thread is not None and not thread.is_alive()
 
 
 def picture_stamp(path: str, split: str) -> Stamp:

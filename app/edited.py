@@ -1,30 +1,25 @@
 """Classes edited in this browser session: which, what they became, and the way back.
 
-The edits belong to a run and are never written to it. Any page may ask for the outcome.
+The edits belong to a run and are never written to it. Any page may ask for the outcome: where
+nothing was edited, that neither reads the network nor loads torch, which takes seconds.
 """
 
 from __future__ import annotations
 
 import itertools
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import pandas as pd
 import streamlit as st
-import torch
 
 from app import data, data_classes
-from workbench.distances import ClassEmbeddings
 from workbench.errors import DataError
-from workbench.inference.class_sets import ClassSet, embeddings_of
-from workbench.inference.vocabulary_edits import (
-    SEPARATION_MARGIN,
-    Edit,
-    Edited,
-    Lookup,
-    apply,
-    remap,
-    replay,
-)
+
+if TYPE_CHECKING:
+    from workbench.distances import ClassEmbeddings
+    from workbench.inference.class_sets import ClassSet
+    from workbench.inference.vocabulary_edits import Edit, Edited, Lookup
 
 _KEY = "vocabulary_edits"
 _versions = itertools.count(1)  # unlike in every session, so that it may name a cached thing
@@ -50,6 +45,8 @@ def edited_table(run_path: str) -> tuple[ClassEmbeddings, pd.DataFrame] | None:
     session = _session(run_path, begin=False)
     if session is None or not session.edits:
         return None
+    from workbench.inference.class_sets import embeddings_of
+
     classes = session.edited.classes
     return embeddings_of(classes), classes.vocabulary.table
 
@@ -58,6 +55,14 @@ def edited_lookup(run_path: str) -> Lookup | None:
     """(C of the run,) new id of each of its classes, negative = none; None if not edited."""
     session = _session(run_path, begin=False)
     return session.edited.lookup if session is not None and session.edits else None
+
+
+def names(run_path: str) -> pd.DataFrame | None:
+    """The vocabulary as it is now, edited or not: row = class id."""
+    session = _session(run_path, begin=False)
+    if session is None or not session.edits:
+        return data.vocabulary(run_path)
+    return session.edited.classes.vocabulary.table
 
 
 def current(run_path: str) -> Edited | None:
@@ -74,13 +79,13 @@ def base(run_path: str) -> ClassSet | None:
 
 def edits(run_path: str) -> list[Edit]:
     """The edits in their order."""
-    session = _session(run_path)
+    session = _session(run_path, begin=False)
     return [] if session is None else list(session.edits)
 
 
 def version(run_path: str) -> int:
-    """A number that changes with every edit and undo."""
-    session = _session(run_path)
+    """A number that changes with every edit and undo; 0 before the first."""
+    session = _session(run_path, begin=False)
     return 0 if session is None else session.version
 
 
@@ -92,9 +97,14 @@ def make(run_path: str, edit: Edit) -> Edited:
     """
     session = _session(run_path)
     if session is None:
-        raise DataError("the classes of this run cannot be read any more, so nothing was changed")
+        raise DataError(
+            "the network of this run cannot be read, or does not fit its settings; nothing was "
+            "changed"
+        )
+    from workbench.inference.vocabulary_edits import apply, remap
+
     step = apply(session.edited.classes, edit, margin=margin(run_path))
-    session.edited = Edited(step.classes, remap(session.edited.lookup, step.lookup), step.near)
+    session.edited = step._replace(lookup=remap(session.edited.lookup, step.lookup))
     session.edits.append(edit)
     session.version = next(_versions)
     return step
@@ -102,9 +112,11 @@ def make(run_path: str, edit: Edit) -> Edited:
 
 def undo(run_path: str, *, everything: bool = False) -> None:
     """Takes the last edit back, or all of them."""
-    session = _session(run_path)
+    session = _session(run_path, begin=False)
     if session is None or not session.edits:
         return
+    from workbench.inference.vocabulary_edits import replay
+
     session.edits = [] if everything else session.edits[:-1]
     session.edited = replay(session.base, session.edits, margin=margin(run_path))
     session.version = next(_versions)
@@ -112,6 +124,8 @@ def undo(run_path: str, *, everything: bool = False) -> None:
 
 def margin(run_path: str) -> float:
     """The separation margin the run was trained with."""
+    from workbench.inference.vocabulary_edits import SEPARATION_MARGIN
+
     loss = data.config(run_path).get("loss")
     value = loss.get("separation_margin") if isinstance(loss, dict) else None
     known = isinstance(value, (int, float)) and not isinstance(value, bool) and value > 0
@@ -126,6 +140,8 @@ def _session(run_path: str, *, begin: bool = True) -> _Session | None:
     base = data_classes.model_classes(run_path)
     if base is None:
         return None
+    from workbench.inference.vocabulary_edits import replay
+
     # Trained on meanwhile: pixels of the old network mean nothing to the new one.
     if session is None or not _same(session.base, base):
         if session is not None and session.edits:
@@ -137,6 +153,8 @@ def _session(run_path: str, *, begin: bool = True) -> _Session | None:
 def _same(one: ClassSet, other: ClassSet) -> bool:
     if one is other:
         return True
+    import torch
+
     return (
         one.step == other.step
         and one.weight.shape == other.weight.shape

@@ -67,7 +67,7 @@ def pictures(
 
     Args:
         image: The picture.
-        after: What the classes of now make of it.
+        after: What the classes of now make of it; where nothing was edited, what was kept.
         before: What the run's own classes make of it; None where nothing was edited.
         changed: (H, W) new ids where the two differ, negative elsewhere.
     """
@@ -94,7 +94,7 @@ def pictures(
         },
         "captions": {
             "before": "the run's own classes",
-            "after": "edited classes" if edited else "the run's own classes",
+            "after": "edited classes" if edited else "as evaluated",
             "changed": f"{share:.1%} of the pixels",
         },
     }

@@ -68,6 +68,26 @@ def publish(name: str, value: object) -> None:
     st.session_state.setdefault(_PUBLISHED, []).append(name)
 
 
+def keep(name: str, options: Collection[T], default: T, parse: Callable[[str], T]) -> T:
+    """Keeps a choice that pages share, where no widget of this page holds it.
+
+    Args:
+        name: As for ``seed``, and so on.
+        options: Allowed values.
+        default: The value when nothing allowed was chosen.
+        parse: Turns the URL's text into a value.
+
+    Returns:
+        The choice, which is published too.
+    """
+    seed(name, options, default, parse)
+    chosen: T = st.session_state[widget_key(name)]
+    publish(name, chosen)
+    # Without a widget it would be forgotten when another page is opened.
+    st.session_state[widget_key(name)] = chosen
+    return chosen
+
+
 @contextmanager
 def url(*, fragment: bool = False) -> Iterator[None]:
     """Writes what is published within into the URL, at once: one step in the history.

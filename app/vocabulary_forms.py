@@ -4,17 +4,18 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Callable
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
 import pandas as pd
 import streamlit as st
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from app import basket, data_classes, edited, frames, shell, state
-from app import vocabulary_frames as words
+from app import basket, data_classes, edited, frames, shell, state, vocabulary_frames
 from workbench.errors import DataError
-from workbench.inference.class_sets import ClassSet
-from workbench.inference.vocabulary_edits import Add, Edit, Edited, Load, Merge, Rename, Subset
+
+if TYPE_CHECKING:  # the edits load torch, so each callback loads them for itself
+    from workbench.inference.class_sets import ClassSet
+    from workbench.inference.vocabulary_edits import Edit, Edited
 
 ADD: Final = "Add"
 _RENAME: Final = "Rename"
@@ -27,12 +28,12 @@ _NOTE = "vocabulary_note"
 _UPLOAD = "vocabulary_uploaded"
 
 
-def show(run: shell.Context, now: Edited) -> str:
+def show(run: shell.Context, table: pd.DataFrame) -> str:
     """Draws it; returns the action that is chosen.
 
     Args:
         run: The run.
-        now: Its classes as they are now.
+        table: Its vocabulary as it is now, row = class id.
     """
     action = st.segmented_control(
         "Change the classes",
@@ -43,9 +44,9 @@ def show(run: shell.Context, now: Edited) -> str:
         on_change=lambda: st.session_state.pop(_NOTE, None),
     )
     draw = {ADD: _add, _RENAME: _rename, _MERGE: _merge, _SUBSET: _subset, _FILE: _file}
-    draw[action or ADD](run, now)
+    draw[action or ADD](run, table)
     _note(run)
-    _history(run, now.classes)
+    _history(run, table)
     return str(action or ADD)
 
 
@@ -82,11 +83,11 @@ def _try(run: shell.Context, edit: Callable[[], Edit]) -> Edited | None:
             f"margin of {edited.margin(run.path):g}: the two will be hard to tell apart. Mark "
             "other pixels, or merge the two."
         )
-    _tell(run, f"{shell.plain(words.edit_text(made))}.", warning)
+    _tell(run, f"{shell.plain(vocabulary_frames.edit_text(made))}.", warning)
     return outcome
 
 
-def _add(run: shell.Context, now: Edited) -> None:
+def _add(run: shell.Context, table: pd.DataFrame) -> None:
     if run.split is None:
         return
     split = run.split
@@ -96,7 +97,7 @@ def _add(run: shell.Context, now: Edited) -> None:
             st.caption("No pixel is marked yet. Mark some in one picture or in several.")
         for picture, one in list(marked.items())[:12]:
             text, away = st.columns([6, 1], vertical_alignment="center")
-            facts = words.describe_marks(one.marks, one.width, one.height)
+            facts = vocabulary_frames.describe_marks(one.marks, one.width, one.height)
             text.markdown(f"**{shell.plain(picture)}** :small[{facts}]")
             away.button(
                 "",
@@ -112,6 +113,8 @@ def _add(run: shell.Context, now: Edited) -> None:
 
     def add() -> None:
         def edit() -> Edit:
+            from workbench.inference.vocabulary_edits import Add
+
             name = str(st.session_state.get("vocabulary_name", ""))
             found = basket.embeddings(run.path, split, basket.content(run.path, split))
             return Add(name, found)
@@ -129,13 +132,16 @@ def _add(run: shell.Context, now: Edited) -> None:
     )
 
 
-def _rename(run: shell.Context, now: Edited) -> None:
-    names = frames.labels(now.classes.vocabulary.table)
-    chosen = st.session_state.get(state.widget_key("class"))  # on another page
-    lookup = now.lookup
-    known = isinstance(chosen, int) and chosen < len(lookup) and lookup[chosen] >= 0
+def _rename(run: shell.Context, table: pd.DataFrame) -> None:
+    names = frames.labels(table)
+    chosen = st.session_state.get(state.widget_key("class"))  # on another page, by its own id
+    lookup = edited.edited_lookup(run.path)
+    if chosen is not None and lookup is not None:
+        chosen = int(lookup[chosen])
 
     def rename() -> None:
+        from workbench.inference.vocabulary_edits import Rename
+
         class_id = st.session_state.get("vocabulary_rename")
         name = str(st.session_state.get("vocabulary_new_name", ""))
         if class_id is None:
@@ -147,7 +153,7 @@ def _rename(run: shell.Context, now: Edited) -> None:
         st.selectbox(
             "Class",
             list(names),
-            index=int(lookup[chosen]) if known else None,
+            index=chosen if chosen in names else None,
             format_func=lambda class_id: names.get(class_id, ""),
             placeholder="type to find it",
             key="vocabulary_rename",
@@ -156,10 +162,12 @@ def _rename(run: shell.Context, now: Edited) -> None:
         st.form_submit_button("Rename", type="primary", on_click=rename)
 
 
-def _merge(run: shell.Context, now: Edited) -> None:
-    names = frames.labels(now.classes.vocabulary.table)
+def _merge(run: shell.Context, table: pd.DataFrame) -> None:
+    names = frames.labels(table)
 
     def merge() -> None:
+        from workbench.inference.vocabulary_edits import Merge
+
         ids = tuple(int(one) for one in st.session_state.get("vocabulary_merge", []))
         name = str(st.session_state.get("vocabulary_merged_name", ""))
         if _try(run, lambda: Merge(ids, name)) is not None:
@@ -179,9 +187,8 @@ def _merge(run: shell.Context, now: Edited) -> None:
     st.caption("The merged class gets the mean of their rows; a pixel of any of them is one of it.")
 
 
-def _subset(run: shell.Context, now: Edited) -> None:
-    table = now.classes.vocabulary.table
-    groups = list(dict.fromkeys(now.classes.vocabulary.groups))
+def _subset(run: shell.Context, table: pd.DataFrame) -> None:
+    groups = list(dict.fromkeys(map(str, table["group"])))
     supers = sorted({str(name) for name in table["supercategory"] if str(name)})
     text = st.text_input("Search", placeholder="name or id", key="vocabulary_subset_text")
     picked = st.pills(
@@ -214,6 +221,8 @@ def _subset(run: shell.Context, now: Edited) -> None:
 
 
 def _keep(run: shell.Context, ids: tuple[int, ...]) -> None:
+    from workbench.inference.vocabulary_edits import Subset
+
     _try(run, lambda: Subset(ids))
 
 
@@ -222,7 +231,7 @@ def _some_names(found: pd.DataFrame) -> str:
     return ", ".join(some) + (" ..." if len(found) > 6 else "")
 
 
-def _file(run: shell.Context, now: Edited) -> None:
+def _file(run: shell.Context, table: pd.DataFrame) -> None:
     st.markdown("**Take classes from a file**")
     upload = st.file_uploader(
         f"Class file, {data_classes.SUFFIX}",
@@ -269,22 +278,27 @@ def _read(run: shell.Context, upload: UploadedFile) -> ClassSet | str:
 
 
 def _load(run: shell.Context, loaded: ClassSet) -> None:
+    from workbench.inference.vocabulary_edits import Load
+
     _try(run, lambda: Load(loaded))
 
 
-def _history(run: shell.Context, classes: ClassSet) -> None:
+def _history(run: shell.Context, table: pd.DataFrame) -> None:
     """The edits in their order, the way back, and the outcome as a file."""
     edits = edited.edits(run.path)
+    now = edited.current(run.path) if edits else None
+    classes = None if now is None else now.classes
     with st.container(border=True, gap="small"):
         count = len(edits)
         st.markdown(
-            f"**{len(classes):,} classes** :small[:gray["
+            f"**{len(table):,} classes** :small[:gray["
             + (f"after {count} edit{'s' * (count != 1)}" if edits else "as trained")
             + "]]"
         )
         if edits:
             lines = [
-                f"{at}. {shell.plain(words.edit_text(edit))}" for at, edit in enumerate(edits, 1)
+                f"{at}. {shell.plain(vocabulary_frames.edit_text(edit))}"
+                for at, edit in enumerate(edits, 1)
             ]
             st.markdown("\n".join(lines[-12:]))
         with st.container(horizontal=True):
@@ -305,7 +319,7 @@ def _history(run: shell.Context, classes: ClassSet) -> None:
             )
             st.download_button(
                 "Download",
-                data=lambda: data_classes.class_file_bytes(classes),
+                data=lambda: _as_file(run.path, classes),
                 file_name=f"{run.name}-classes{data_classes.SUFFIX}",
                 mime="application/octet-stream",
                 icon=":material/download:",
@@ -314,6 +328,19 @@ def _history(run: shell.Context, classes: ClassSet) -> None:
             )
         st.caption("Segment pictures with the downloaded classes:")
         st.code(command(run), language="bash", wrap_lines=True)
+
+
+def _as_file(path: str, classes: ClassSet | None) -> bytes:
+    """The edited classes, or the run's own: outside of the session, where no edits are known.
+
+    Raises:
+        DataError: The network is gone.
+    """
+    if classes is None:
+        classes = data_classes.model_classes(path)
+    if classes is None:
+        raise DataError("the network of this run cannot be read any more")
+    return data_classes.class_file_bytes(classes)
 
 
 def _undo(run: shell.Context, everything: bool) -> None:

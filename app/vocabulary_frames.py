@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
-from workbench.inference.vocabulary_edits import Add, Edit, Load, Lookup, Merge, Rename, remap
+if TYPE_CHECKING:  # torch takes seconds to load: only where something was edited
+    from workbench.inference.vocabulary_edits import Edit, Lookup
 
 MOST_MARKS: Final = 200
 MOST_PIXELS: Final = 20_000
@@ -100,6 +101,8 @@ def moved(before: Ids, after: Ids, lookup: Lookup) -> pd.DataFrame:
     Returns:
         One row per pair of classes, most pixels first: before, after, pixels.
     """
+    from workbench.inference.vocabulary_edits import remap
+
     differs = remap(before, lookup) != after
     pairs = pd.DataFrame({"before": before[differs], "after": after[differs]})
     counted = pairs.groupby(["before", "after"]).size().rename("pixels").reset_index()
@@ -161,6 +164,8 @@ def strip(ids: Sequence[str], start: int, size: int) -> tuple[int, list[str]]:
 
 def edit_text(edit: Edit) -> str:
     """An edit in words; names in it are untrusted."""
+    from workbench.inference.vocabulary_edits import Add, Load, Merge, Rename
+
     if isinstance(edit, Add):
         count = len(edit.embeddings)
         return f"Added {edit.name}, from {count:,} pixel{'s' * (count != 1)}"

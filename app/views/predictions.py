@@ -3,10 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import sys
-import threading
 from collections.abc import Sequence
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import pandas as pd
@@ -16,6 +14,7 @@ from app import (
     contact_sheet,
     data,
     data_pictures,
+    edited,
     frames,
     own_picture,
     pictures,
@@ -25,9 +24,6 @@ from app import (
     viewer,
 )
 from app.pictures import Ids, PictureIndex, Pixel
-
-if TYPE_CHECKING:
-    from workbench.distances import ClassEmbeddings
 
 _EVALUATED = "Evaluated pictures"
 _OWN = "Your own picture"
@@ -63,7 +59,7 @@ def page() -> None:
     else:
         _evaluated(run, run.split, classes)
     if data_pictures.has_model(run.path):
-        _warm_up(run.path)
+        data_pictures.warm_up(run.path)
 
 
 def _explain_nothing_kept(run: shell.Context) -> None:
@@ -71,14 +67,6 @@ def _explain_nothing_kept(run: shell.Context) -> None:
         "No pictures with predictions were kept for this run yet. Evaluation keeps a sample:",
         run.command("evaluate"),
     )
-
-
-def _warm_up(path: str) -> None:
-    """Loads torch and the network beside the page, so that the first click need not wait."""
-    warm: set[str] = st.session_state.setdefault("warmed_up", set())
-    if path not in warm:
-        warm.add(path)
-        threading.Thread(target=data.model, args=(path,), daemon=True).start()
 
 
 def _evaluated(run: shell.Context, split: str, classes: pd.DataFrame) -> None:
@@ -221,7 +209,6 @@ class _Seen(NamedTuple):
 
     looked: pixel_panel.Looked
     key: str
-    edited: bool
 
 
 @st.fragment
@@ -265,22 +252,13 @@ def _switches(run: shell.Context, has_model: bool) -> tuple[bool, bool]:
             "Unknown: how far from every class", key="unknown", help=own_picture.UNKNOWN_HELP
         )
         with_edits = False
-        if _edits(run.path) is not None:
+        if edited.edits(run.path):
             with_edits = st.toggle(
                 "With my edited classes",
                 key="with_edits",
                 help="Labels the picture again with the classes as edited on Vocabulary.",
             )
     return unknown, with_edits
-
-
-def _edits(path: str) -> tuple[ClassEmbeddings, pd.DataFrame] | None:
-    """The edited classes of a run; None without any."""
-    if "app.edited" not in sys.modules:
-        return None  # nobody can have edited anything yet, and loading it costs seconds
-    from app import edited
-
-    return edited.edited_table(path)
 
 
 def _look(
@@ -296,16 +274,15 @@ def _look(
     plain = pixel_panel.Looked(sample.truth, sample.prediction, classes, None, None, image_id)
     stamp = data_pictures.picture_stamp(run.path, split)
     key = hashlib.sha256(f"{run.path}|{split}|{image_id}|{stamp}".encode()).hexdigest()[:24]
-    table = _edits(run.path) if with_edits else None
+    table = edited.edited_table(run.path) if with_edits else None
     if table is None:
-        return _Seen(plain, key, edited=False)
-    from app import edited
+        return _Seen(plain, key)
     from workbench.inference.vocabulary_edits import remap
 
     lookup, version = edited.edited_lookup(run.path), edited.version(run.path)
     lens = data_pictures.lens(run.path, split, image_id, table, version)
     if lens is None or lookup is None:
-        return _Seen(plain, key, edited=False)
+        return _Seen(plain, key)
     changed = pixel_panel.Looked(
         truth=remap(sample.truth, lookup),
         prediction=data_pictures.labels(lens),
@@ -314,7 +291,7 @@ def _look(
         own_ids=_own_ids(lookup, len(table[1])),
         image_id=image_id,
     )
-    return _Seen(changed, f"{key}|{version}", edited=True)
+    return _Seen(changed, f"{key}|{version}")
 
 
 def _own_ids(lookup: Ids, count: int) -> Ids:

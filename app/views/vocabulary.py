@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
-from app import data_classes, shell
+from app import data_pictures, shell, vocabulary_body
 
 
 def page() -> None:
@@ -16,14 +16,9 @@ def page() -> None:
         "merged or left out without training. Edits live in this browser session; the run on "
         "disk stays as it is."
     )
-    if not data_classes.has_checkpoint(run.path):
-        shell.explain_missing(*data_classes.why_not(run.path))
-        st.stop()
-    with st.spinner("Loading the network ..."):
-        from app import edited, vocabulary_body  # load torch
-
-        edited.current(run.path)
     vocabulary_body.show(run)
+    if data_pictures.has_model(run.path):
+        data_pictures.warm_up(run.path)  # last: the page needs neither torch nor the network
 
 
 if __name__ == "__main__":

@@ -14,10 +14,9 @@ from helpers.runs import add_checkpoint
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
-from app import data_pictures, edited
+from app import data_pictures
 from app.views import predictions
 from workbench.inference import inspect, load_model
-from workbench.inference.vocabulary_edits import Rename
 from workbench.runs import RunDirectory
 
 PAGE = "views/predictions.py"
@@ -206,11 +205,10 @@ def test_unknown_and_edited_classes(trained: Path, open_app: Open) -> None:
     app.toggle(key="unknown").set_value(True).run()
     is_well(app)
     app.switch_page("views/vocabulary.py").run()
-    sessions = app.session_state[edited._KEY]
-    (session,) = sessions.values()
-    edit = Rename(1283, "my own name")
-    session.edited = edited.apply(session.edited.classes, edit)
-    session.edits.append(edit)
+    app.button_group(key="vocabulary_action").set_value("Rename").run()
+    app.selectbox(key="vocabulary_rename").set_value(1283)
+    app.text_input(key="vocabulary_new_name").set_value("my own name")
+    next(button for button in app.button if button.label == "Rename").click().run()
     app.switch_page(PAGE).run()
     app.toggle(key="with_edits").set_value(True).run()
     is_well(app)

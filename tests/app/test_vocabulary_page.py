@@ -1,25 +1,22 @@
-"""The Vocabulary page under AppTest, and the pure functions behind it."""
+"""The Vocabulary page under AppTest."""
 
 from __future__ import annotations
 
 import hashlib
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-import numpy as np
 import pytest
-import torch
 from helpers.runs import add_checkpoint
 from streamlit.testing.v1 import AppTest
 
-from app import vocabulary_frames as words
+from app import data_pictures
 from app.basket import Marked
 from app.vocabulary_frames import Mark
-from workbench.constants import IGNORE_INDEX
 from workbench.inference.class_sets import classes_of_run
-from workbench.inference.vocabulary_edits import Add, Merge, Rename, Subset
 from workbench.runs import RunDirectory
 from workbench.runs.class_file import class_file_bytes
 
@@ -294,6 +291,52 @@ def test_a_button_pressed_when_the_run_is_gone(broken_run: Path, open_app: Open,
         assert "as trained" in said(app)
 
 
+def test_nothing_is_loaded_before_the_first_edit(trained_runs: Path) -> None:
+    """A process of its own, whose background load is left out: what is shown needs no torch."""
+    code = f"""
+import sys
+from streamlit.testing.v1 import AppTest
+sys.argv = ["main.py", "--runs", {str(trained_runs)!r}]
+import app.data_pictures as door
+door.warm_up = lambda path: None
+app = AppTest.from_file("app/main.py", default_timeout=60).run()
+app.switch_page({PAGE!r}).run()
+app.button_group(key="vocabulary_action").set_value("Rename").run()
+assert not app.exception and app.selectbox(key="vocabulary_rename"), app
+assert any("1,284 classes" in part.value for part in app.markdown)
+print("torch" in sys.modules)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", code],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=120,
+    )
+    assert done.stdout.split() == ["False"], done.stderr[-2000:]
+
+
+def test_a_network_that_does_not_fit_is_said_once_it_was_loaded(
+    broken_run: Path, open_app: Open
+) -> None:
+    """The file is sound, so the page opens; the first edit, or the load beside it, finds out."""
+    run = RunDirectory(broken_run)
+    weights = run.load_checkpoint().model
+    weights["table.weight"] = weights["table.weight"][:, :5]
+    run.save_checkpoint(2001, model=weights, optimizer=None, trainer={})
+    app = act(open_app(broken_run.parent, PAGE), "Rename")
+    if app.selectbox:  # not loaded yet
+        app.session_state["vocabulary_rename"] = 700
+        app.session_state["vocabulary_new_name"] = "x"
+        (app if "cannot be read" in said(app) else submit(app, "Rename")).run()
+    for thread in list(data_pictures._warming.values()):
+        thread.join()
+    app.run()
+    assert not app.exception
+    assert "cannot be read, or does not fit" in said(app)
+
+
 def test_hostile_names_are_text(
     tmp_path: Path, write_hostile_run: Callable[[Path], list[str]], open_app: Open
 ) -> None:
@@ -308,83 +351,6 @@ def test_hostile_names_are_text(
         assert not app.exception
     shown = "\n".join(str(part.value) for part in [*app.markdown, *app.success, *app.caption])
     assert "[click](javascript" not in shown and "<script>" not in shown
-
-
-@pytest.mark.parametrize(
-    ("sent", "marks"),
-    [
-        ({"picture": "a", "marks": [[3, 4]]}, [Mark(3, 4, 3, 4)]),
-        (
-            {"picture": "a", "marks": [[9, 8, 2, 1], [3.0, 4.9]]},
-            [Mark(2, 1, 9, 8), Mark(3, 4, 3, 4)],
-        ),
-        ({"picture": "a", "marks": [[-5, 2, 400, float("inf")]]}, [Mark(0, 2, 19, 9)]),
-        ({"picture": "a", "marks": [[1, 1], [1, 1]]}, [Mark(1, 1, 1, 1)]),
-        ({"picture": "a", "marks": []}, []),
-        ({"picture": "b", "marks": [[1, 1]]}, None),
-        ({"picture": "a", "marks": [[1, float("nan")]]}, None),
-        ({"picture": "a", "marks": [[1, "2"]]}, None),
-        ({"picture": "a", "marks": [[1, True]]}, None),
-        ({"picture": "a", "marks": [[1]]}, None),
-        ({"picture": "a", "marks": ["12"]}, None),
-        ({"picture": "a", "marks": "12"}, None),
-        ({"picture": "a", "marks": [[1, 1]] * 201}, None),
-        ({"picture": "a"}, None),
-        (None, None),
-    ],
-)
-def test_marks_from_the_browser(sent: object, marks: list[Mark] | None) -> None:
-    assert words.read_marks(sent, "a", width=20, height=10) == marks
-
-
-def test_marked_pixels_count_once_and_are_thinned_evenly() -> None:
-    mask = words.mask_of([Mark(0, 0, 3, 1), Mark(3, 1, 3, 1), Mark(18, 9, 19, 9)], 20, 10)
-    assert mask.shape == (10, 20) and mask.sum() == 10
-    assert mask[1, 3] and mask[9, 19] and not mask[2, 0]
-    few = words.thinned(np.ones((50, 60), dtype=bool), 100)
-    rows, _ = np.nonzero(few)
-    assert few.sum() == 100 and rows.min() == 0 and rows.max() == 49
-    assert words.describe_marks([Mark(1, 1, 1, 1)], 20, 10) == "1 pixel"
-
-
-def test_who_lost_pixels_to_whom() -> None:
-    before = np.array([[0, 0, 0, 300], [300, 2, IGNORE_INDEX, 2]])
-    lookup = np.arange(301)
-    lookup[2] = 0  # merged into class 0: no change
-    lookup[300] = 299
-    after = np.array([[0, 300, 300, 299], [300, 0, IGNORE_INDEX, 0]])
-    pairs = words.moved(before, after, lookup)
-    assert pairs.to_numpy().tolist() == [[0, 300, 2], [300, 300, 1]]
-    lost = words.side(pairs, "before", before)
-    assert lost["class_id"].tolist() == [0, 300]
-    assert lost["share"].tolist() == [2 / 3, 1 / 2]
-    won = words.side(pairs, "after", after)
-    assert won.to_numpy().tolist() == [[300, 3, 1.0]]
-    assert words.moved(after, after, np.arange(301)).empty
-
-
-def test_the_strip_pages_through_twenty_thousand_pictures() -> None:
-    ids = [f"img{n:05d}" for n in range(19_809)]
-    assert words.strip(ids, 13, 8) == (8, ids[8:16])
-    assert words.strip(ids, 10**9, 8)[1] == ids[-1:]
-    assert words.strip(ids, -5, 8) == (0, ids[:8])
-    assert words.strip([], 3, 8) == (0, [])
-    assert words.find_pictures(ids, " IMG19808 ") == ["img19808"]
-
-
-def test_edits_in_words() -> None:
-    edits: list[Any] = [
-        Add("a", torch.zeros(1, 4)),
-        Rename(1283, "b"),
-        Merge((1, 2), "c"),
-        Subset((1,)),
-    ]
-    assert [words.edit_text(edit) for edit in edits] == [
-        "Added a, from 1 pixel",
-        "Renamed class 1283 to b",
-        "Merged 2 classes into c",
-        "Kept 1 class, left the others out",
-    ]
 
 
 def test_names_reach_the_page_as_text_only() -> None:

@@ -76,6 +76,28 @@ def test_last_best_and_a_step(run: RunDirectory) -> None:
     assert run.checkpoint_steps() == [100, 200, 1_000_000]
 
 
+def test_shapes_are_read_without_torch(run: RunDirectory) -> None:
+    save(run, 100)
+    model = {"table.weight": torch.zeros(1284, 3), "scale": torch.tensor(1.0).bfloat16()}
+    run.save_checkpoint(200, model=model, optimizer=None, trainer={})
+    assert run.checkpoint_shapes() == {"table.weight": (1284, 3), "scale": ()}
+    assert "table.weight" not in run.checkpoint_shapes(100)
+    code = f"""
+import sys
+from workbench.runs import RunDirectory
+print(RunDirectory({str(run.path)!r}).checkpoint_shapes()["table.weight"], "torch" in sys.modules)
+"""
+    command = [sys.executable, "-c", code]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    assert done.stdout.strip() == "(1284, 3) False"
+    (file,) = run.path.glob("checkpoints/step_000200/model.safetensors")
+    file.write_bytes(file.read_bytes()[:-1])
+    with pytest.raises(RunError, match=r"model\.safetensors"):
+        run.checkpoint_shapes()
+    with pytest.raises(RunError, match="has no checkpoint 300"):
+        run.checkpoint_shapes(300)
+
+
 def test_saving_a_step_again_replaces_it(run: RunDirectory) -> None:
     save(run, 100)
     run.save_checkpoint(100, model=state(7), optimizer=None, trainer={})

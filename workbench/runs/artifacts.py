@@ -74,6 +74,20 @@ class CheckpointFiles(RunFolder):
         """
         return checkpoints.load(self._checkpoints, which)
 
+    def checkpoint_shapes(self, which: str | int = checkpoints.LAST) -> dict[str, tuple[int, ...]]:
+        """Reads what a checkpoint's model consists of, without its numbers and without torch.
+
+        Args:
+            which: As for `load_checkpoint`.
+
+        Returns:
+            The shape of each of its tensors.
+
+        Raises:
+            RunError: There is no such checkpoint, or its file is cut short or no such file.
+        """
+        return checkpoints.tensor_shapes(self._checkpoints, which)
+
     def has_checkpoint(self) -> bool:
         """Says whether there is a whole checkpoint to go on from."""
         return bool(self.checkpoint_steps())

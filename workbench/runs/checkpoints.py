@@ -181,19 +181,36 @@ def read_pointer(folder: Path, name: str) -> int | None:
     return None
 
 
-def load(folder: Path, which: str | int) -> Checkpoint:
-    """Reads a checkpoint; see `RunDirectory.load_checkpoint`."""
+def _find(folder: Path, which: str | int) -> tuple[int, Path]:
+    """The step and the folder of a whole checkpoint."""
     step = which if isinstance(which, int) else read_pointer(folder, which)
     if step is None or not _is_whole(folder / step_name(step)):
         known = ", ".join(str(known) for known in steps(folder)) or "none"
         raise RunError(f"{folder} has no checkpoint {which!r} (steps there: {known}); train first")
-    source = folder / step_name(step)
+    return step, folder / step_name(step)
+
+
+def load(folder: Path, which: str | int) -> Checkpoint:
+    """Reads a checkpoint; see `RunDirectory.load_checkpoint`."""
+    step, source = _find(folder, which)
     trainer = readers.read_json(source / _TRAINER, remedy=_REMEDY)
     model = load_tensors(source / _MODEL, remedy=_REMEDY)
     optimizer = None
     if (source / _OPTIMIZER).is_file():
         optimizer = load_tensors(source / _OPTIMIZER, remedy=_REMEDY)
     return Checkpoint(step=step, model=model, optimizer=optimizer, trainer=trainer)
+
+
+def tensor_shapes(folder: Path, which: str | int) -> dict[str, tuple[int, ...]]:
+    """Reads names and shapes of a model's tensors; see `RunDirectory.checkpoint_shapes`."""
+    from safetensors import SafetensorError, safe_open
+
+    path = _find(folder, which)[1] / _MODEL
+    try:
+        with safe_open(path, framework="numpy") as file:
+            return {name: tuple(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118 - not a mapping
+    except (SafetensorError, OSError) as error:
+        raise readers.broken(path, error, _REMEDY) from error
 
 
 def prune(folder: Path, keep: int) -> list[int]:
