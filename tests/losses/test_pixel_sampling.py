@@ -15,6 +15,7 @@ from workbench.losses import (
     select_pixels,
     upsample,
 )
+from workbench.losses.pixel_sampling import axis_weights, rows_at_full_size
 
 SIZES = [
     ((5, 7), (19, 26)),
@@ -106,6 +107,20 @@ def test_interpolation_at_pixels_equals_torch(low: tuple[int, int], full: tuple[
     ours = interpolate_at(features, positions, full)
     everything = functional.interpolate(features, full, mode="bilinear", align_corners=False)
     theirs = everything.permute(0, 2, 3, 1).reshape(-1, 3)[positions]
+    torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
+    outer = torch.randn_like(ours)
+    (mine,) = torch.autograd.grad(ours, [features], outer)
+    (right,) = torch.autograd.grad(theirs, [features], outer)
+    torch.testing.assert_close(mine, right, rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize(("low", "full"), SIZES)
+def test_some_rows_are_those_of_all(low: tuple[int, int], full: tuple[int, int]) -> None:
+    features = torch.randn(3, *low, dtype=torch.float64, requires_grad=True)
+    lines = torch.arange(full[0])[full[0] // 3 :]
+    weights = axis_weights(lines, full[0], low[0], torch.float64)
+    ours = rows_at_full_size(features, weights, full[1])
+    theirs = functional.interpolate(features[None], full, mode="bilinear")[0][:, lines]
     torch.testing.assert_close(ours, theirs, rtol=0, atol=1e-12)
     outer = torch.randn_like(ours)
     (mine,) = torch.autograd.grad(ours, [features], outer)

@@ -19,8 +19,8 @@ import torch
 from torch import Tensor
 
 from workbench.distances import ClassEmbeddings, get_distance
-from workbench.losses import interpolate_at, upsample
-from workbench.losses.pixel_sampling import axis_weights
+from workbench.losses import interpolate_at
+from workbench.losses.pixel_sampling import axis_weights, rows_at_full_size
 from workbench.models import SegmentationModel
 from workbench.neighbours import DEFAULT_BUDGET, nearest_classes
 
@@ -306,13 +306,8 @@ def _strips(features: PixelFeatures, budget: int) -> Iterator[tuple[slice, Tenso
     first, second, share = axis_weights(torch.arange(height), height, low, torch.float32)
     for top in range(0, height, step):
         rows = slice(top, min(top + step, height))
-        tall = torch.lerp(
-            features.pixels.index_select(1, first[rows]),
-            features.pixels.index_select(1, second[rows]),
-            share[rows][:, None],
-        )
-        # Rows are right already: only columns are interpolated.
-        yield rows, upsample(tall[None], (tall.shape[1], width))[0]
+        weights = (first[rows], second[rows], share[rows])
+        yield rows, rows_at_full_size(features.pixels, weights, width)
 
 
 @torch.no_grad()

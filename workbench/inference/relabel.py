@@ -14,15 +14,13 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
-from torch import Tensor
 
 from workbench.constants import IGNORE_INDEX
 from workbench.distances import get_distance
 from workbench.inference.class_sets import ClassSet
 from workbench.inference.inspect import PixelFeatures
 from workbench.inference.vocabulary_edits import Lookup, remap
-from workbench.losses import upsample
-from workbench.losses.pixel_sampling import axis_weights
+from workbench.losses.pixel_sampling import axis_weights, rows_at_full_size
 
 _BUDGET: Final = 16 * 2**20
 """Bytes of one tile of scores: small enough to stay near the processor."""
@@ -44,7 +42,7 @@ class Labelled(NamedTuple):
 
 @torch.no_grad()
 def label(features: PixelFeatures, classes: ClassSet) -> Labelled:
-    """The nearest class of every pixel; the same as ``inspect.label_map`` but for ties.
+    """The nearest class of every pixel; the same as in ``inspect.pixel_maps`` but for ties.
 
     Args:
         features: Of the picture.
@@ -66,7 +64,8 @@ def label(features: PixelFeatures, classes: ClassSet) -> Labelled:
             products = products + bias[first : first + many, None, None]
         for top in range(0, height, tall):
             rows = slice(top, min(top + tall, height))
-            best, which = _strip(products, rows, height, width).max(dim=0)
+            weights = axis_weights(torch.arange(height)[rows], height, low[0], torch.float32)
+            best, which = rows_at_full_size(products, weights, width).max(dim=0)
             nearer = best > scores[rows]
             scores[rows] = torch.where(nearer, best, scores[rows])
             labels[rows] = torch.where(nearer, which + first, labels[rows])
@@ -108,17 +107,6 @@ def relabel(
     )
     taken = label(features, few)
     return np.where(taken.scores > before.scores, fresh[taken.labels], labels)
-
-
-def _strip(products: Tensor, rows: slice, height: int, width: int) -> Tensor:
-    """Some rows of the products (C, h, w) at full size, (C, n, W)."""
-    lines = torch.arange(rows.start, rows.stop)
-    first, second, share = axis_weights(lines, height, products.shape[1], torch.float32)
-    tall = torch.lerp(
-        products.index_select(1, first), products.index_select(1, second), share[:, None]
-    )
-    # Rows are right already: only columns are interpolated.
-    return upsample(tall[None], (tall.shape[1], width))[0]
 
 
 def _unchanged(old: ClassSet, new: ClassSet, lookup: Lookup) -> npt.NDArray[np.bool_]:

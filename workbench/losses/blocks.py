@@ -11,9 +11,8 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torch.nn import functional
 
-from workbench.losses.pixel_sampling import axis_weights
+from workbench.losses.pixel_sampling import axis_weights, rows_at_full_size
 
 
 class Block(NamedTuple):
@@ -85,15 +84,7 @@ def _strips(
             above, below = int(first[strip][0]), int(second[strip][-1]) + 1
             source = features[image, :, above:below].detach().requires_grad_()
             with torch.enable_grad():
-                low = source.to(gradient.dtype)
-                tall = torch.lerp(
-                    low.index_select(1, first[strip] - above),
-                    low.index_select(1, second[strip] - above),
-                    share[strip][:, None],
-                )
-                # Rows are right already: only columns are interpolated.
-                size = (tall.shape[1], width)
-                full = functional.interpolate(tall[None], size, mode="bilinear")[0]
-                vectors = full.flatten(1).T
-                part = _pick(vectors, mask[image, strip].flatten(), ignore_index)
+                weights = (first[strip] - above, second[strip] - above, share[strip])
+                full = rows_at_full_size(source.to(gradient.dtype), weights, width)
+                part = _pick(full.flatten(1).T, mask[image, strip].flatten(), ignore_index)
             yield Block(source, *part, gradient[image, :, above:below])

@@ -96,6 +96,27 @@ def axis_weights(
     return first, second, fraction.to(dtype)
 
 
+def rows_at_full_size(
+    features: Tensor, weights: tuple[Tensor, Tensor, Tensor], width: int
+) -> Tensor:
+    """Some rows of what ``upsample`` makes of a map, without the others.
+
+    Args:
+        features: (D, h, w).
+        weights: Of the n rows, from ``axis_weights``.
+        width: Of the full resolution.
+
+    Returns:
+        (D, n, width), gradients flow to ``features``.
+    """
+    first, second, share = weights
+    tall = torch.lerp(
+        features.index_select(1, first), features.index_select(1, second), share[:, None]
+    )
+    # Rows are right already: only columns are interpolated.
+    return upsample(tall[None], (len(first), width))[0]
+
+
 def select_pixels(
     features: Tensor,
     mask: Tensor,
