@@ -168,7 +168,7 @@ def test_a_pixel_is_looked_into(trained: Path, open_app: Open) -> None:
     assert model.table is not None
     features = inspect.extract_features(model, np.array(picture))
     classes, true = model.table(), int(truth[50, 40])
-    rank = inspect.rank_at(features, classes, "cosine", x=40, y=50, class_id=true)
+    rank = inspect.rank_of(inspect.scores_at(features, classes, "cosine", x=40, y=50), true)
     assert f"number {rank:,} of 1,284" in said(app)
     key = "pixel_temperature_demo"
     app.select_slider(key=key).set_value(2.5).run()  # an eighth of 20

@@ -12,7 +12,7 @@ from workbench.errors import DataError
 from workbench.evaluation.few_pixels import few_pixels, few_pixels_of_many, holders
 from workbench.evaluation.pictures import Picture, draw_pixels
 from workbench.inference.class_sets import ClassSet, embeddings_of
-from workbench.inference.inspect import PixelFeatures, embeddings_in, label_map
+from workbench.inference.inspect import PixelFeatures, embeddings_in, pixel_maps
 from workbench.inference.vocabulary_edits import add_class, subset
 from workbench.vocabulary import Vocabulary
 
@@ -57,7 +57,7 @@ def test_by_hand_from_full_label_maps(classes: ClassSet, class_id: int) -> None:
         counts = np.sum(
             [
                 iou(
-                    label_map(p.features, embeddings_of(new), "cosine"),
+                    pixel_maps(p.features, embeddings_of(new), "cosine").labels,
                     p.truth,
                     CLASSES - 1,
                     class_id,
@@ -70,7 +70,7 @@ def test_by_hand_from_full_label_maps(classes: ClassSet, class_id: int) -> None:
         counts = np.sum(
             [
                 iou(
-                    label_map(p.features, embeddings_of(classes), "cosine"),
+                    pixel_maps(p.features, embeddings_of(classes), "cosine").labels,
                     p.truth,
                     class_id,
                     class_id,

@@ -17,7 +17,7 @@ from workbench.constants import IGNORE_INDEX
 from workbench.errors import DataError, WorkbenchError
 from workbench.evaluation import import_run
 from workbench.evaluation.import_run import import_predictions
-from workbench.runs import RunDirectory, list_runs
+from workbench.runs import RunDirectory, describe_run, find_runs
 
 
 class Folders(NamedTuple):
@@ -63,7 +63,7 @@ def refused(folders: Folders) -> str:
     with pytest.raises(WorkbenchError) as caught:
         make(folders)
     assert "\n" not in str(caught.value)
-    assert list_runs(folders.run.parent) == []
+    assert find_runs(folders.run.parent) == []
     assert not folders.run.exists()
     return str(caught.value)
 
@@ -314,11 +314,12 @@ def test_killed_in_the_middle_nothing_is_in_sight(folders: Folders) -> None:
     child.start()
     child.join(120)
     assert child.exitcode == -signal.SIGKILL
-    assert list_runs(folders.run.parent) == []
+    assert find_runs(folders.run.parent) == []
     assert [path.name[:5] for path in folders.run.parent.iterdir()] == [".tmp-"]
     make(folders)  # the next one tidies up
     assert [path.name for path in folders.run.parent.iterdir()] == ["r"]
-    assert [info.status for info in list_runs(folders.run.parent)] == ["done"]
+    assert find_runs(folders.run.parent) == [folders.run]
+    assert describe_run(folders.run).status == "done"
 
 
 def test_numpy_oracle_can_fail() -> None:

@@ -122,15 +122,9 @@ def test_nearest_classes_of_a_pixel(
         np.testing.assert_allclose(got["probability"], softmax(logits[y, x])[order[:9]], rtol=1e-3)
         if temperature is None:
             np.testing.assert_allclose(got["distance"], distances[y, x][order[:9]], atol=1e-5)
+        scores = inspect.scores_at(features, classes, name, x=x, y=y, temperature=temperature)
         for rank in (1, 2, 300, CLASSES):
-            place = inspect.rank_at(
-                *(features, classes, name),
-                x=x,
-                y=y,
-                class_id=int(order[rank - 1]),
-                temperature=temperature,
-            )
-            assert place == rank
+            assert inspect.rank_of(scores, int(order[rank - 1])) == rank
         seen |= set(got["class_id"])
     assert max(seen) > 255
 
@@ -143,10 +137,9 @@ def test_maps_of_the_nearest_class(
     classes = for_distance(classes, name)
     logits, distances = truth(features, classes, name)
     best = logits.argmax(axis=-1)
-    labels = inspect.label_map(features, classes, name, budget=budget)
+    labels, got = inspect.pixel_maps(features, classes, name, budget=budget)
     assert labels.dtype == np.int64
     assert (labels == best).all() and labels.max() > 255
-    got = inspect.distance_map(features, classes, name, budget=budget)
     assert got.dtype == np.float32
     expected = np.take_along_axis(distances, best[..., None], axis=-1)[..., 0]
     np.testing.assert_allclose(got, expected, rtol=1e-5, atol=1e-5)
@@ -159,7 +152,7 @@ def test_a_pixel_that_lies_on_a_class_is_at_distance_nought(classes: ClassEmbedd
         found = inspect.nearest_at(features, classes, name, x=4, y=4, k=1).iloc[0]
         assert found["class_id"] == 612
         assert found["distance"] == pytest.approx(0, abs=1e-5)
-        got = inspect.distance_map(features, classes, name)
+        got = inspect.pixel_maps(features, classes, name).distances
         assert np.isfinite(got).all() and got.max() < 1e-5
 
 
@@ -172,9 +165,11 @@ def test_dense_models_have_probabilities_but_no_distances() -> None:
     assert got["class_id"].tolist() == order[:4].tolist()
     assert got["distance"].isna().all()
     np.testing.assert_allclose(got["probability"], softmax(full[9, 3])[order[:4]], rtol=1e-4)
-    assert inspect.rank_at(features, None, "cosine", x=3, y=9, class_id=int(order[99])) == 100
-    assert (inspect.label_map(features, None, "cosine") == full.argmax(axis=-1)).all()
-    assert np.isnan(inspect.distance_map(features, None, "cosine")).all()
+    scores = inspect.scores_at(features, None, "cosine", x=3, y=9)
+    assert inspect.rank_of(scores, int(order[99])) == 100
+    maps = inspect.pixel_maps(features, None, "cosine")
+    assert (maps.labels == full.argmax(axis=-1)).all()
+    assert np.isnan(maps.distances).all()
     sure = np.array([[softmax(pixel).max() for pixel in row] for row in full])
     np.testing.assert_allclose(inspect.confidence_map(features, budget=9_000), sure, rtol=1e-3)
 
@@ -184,7 +179,7 @@ def test_what_lies_outside_is_refused(features: PixelFeatures, classes: ClassEmb
         with pytest.raises(ValueError, match="lies outside"):
             inspect.embedding_at(features, x, y)
     with pytest.raises(ValueError, match="only the classes 0"):
-        inspect.rank_at(features, classes, "cosine", x=0, y=0, class_id=CLASSES)
+        inspect.rank_of(inspect.scores_at(features, classes, "cosine", x=0, y=0), CLASSES)
     assert len(inspect.nearest_at(features, classes, "cosine", x=0, y=0, k=9999)) == CLASSES
 
 
@@ -201,7 +196,7 @@ def test_a_model_seen_through_its_features_predicts_alike(loss: str) -> None:
         features = inspect.extract_features(network, image)
         assert features.size == (45, 64) and not features.pixels.requires_grad
         classes = None if network.table is None else network.table()
-        return inspect.label_map(features, classes, network.distance)
+        return inspect.pixel_maps(features, classes, network.distance).labels
 
     with ThreadPoolExecutor(4) as threads:  # as sessions of the app do
         found = list(threads.map(look, images))

@@ -17,7 +17,7 @@ from workbench.distances import ClassEmbeddings, get_distance, logits
 from workbench.errors import DataError, RunError
 from workbench.inference import load_model
 from workbench.inference.class_sets import check_fit, class_set, classes_of_run, embeddings_of
-from workbench.inference.inspect import PixelFeatures, embeddings_in, extract_features, label_map
+from workbench.inference.inspect import PixelFeatures, embeddings_in, extract_features, pixel_maps
 from workbench.inference.relabel import label, relabel
 from workbench.inference.vocabulary_edits import (
     SEPARATION_MARGIN,
@@ -263,7 +263,7 @@ def test_a_relabelled_picture_is_the_one_segmented_anew(distance: str) -> None:
     rng = np.random.default_rng(5)
     features = PixelFeatures(torch.from_numpy(rng.normal(size=(DIM, 7, 9))).float(), (27, 33))
     before = label(features, classes)
-    ours = label_map(features, embeddings_of(classes), distance)
+    ours = pixel_maps(features, embeddings_of(classes), distance).labels
     assert (before.labels == ours).mean() > 0.998  # but for rounding ties
     assert ours.max() > 255
     present = [int(one) for one in np.unique(before.labels)]
@@ -278,7 +278,7 @@ def test_a_relabelled_picture_is_the_one_segmented_anew(distance: str) -> None:
         [Subset(tuple(absent[:2])), Add("new", pixels), Rename(0, "y")],
     ):
         edited = replay(classes, edits)
-        fresh = label_map(features, embeddings_of(edited.classes), distance)
+        fresh = pixel_maps(features, embeddings_of(edited.classes), distance).labels
         after = relabel(features, before, classes, edited.classes, edited.lookup)
         assert (after == fresh).mean() > 0.998
 
@@ -318,7 +318,7 @@ def test_a_removed_class_comes_back_from_a_dozen_pixels(demo: RunDirectory) -> N
         without = subset(base, [c for c in range(len(base)) if c != class_id]).classes
         pixels = embeddings_in(there, few.reshape(truth.shape))
         edited = add_class(without, "again", pixels).classes
-        given_it = label_map(here, embeddings_of(edited), edited.distance) == len(without)
+        given_it = pixel_maps(here, embeddings_of(edited), edited.distance).labels == len(without)
         true = target == class_id
         scores.append((given_it & true).sum() / (given_it | true).sum())
     assert np.median(scores) > 0.5, scores

@@ -12,7 +12,7 @@ import pandas as pd
 import pytest
 
 from workbench.errors import RunError
-from workbench.runs import PROJECTION_COLUMNS, RunDirectory, list_runs
+from workbench.runs import PROJECTION_COLUMNS, RunDirectory, describe_run, find_runs
 from workbench.vocabulary import Vocabulary
 
 
@@ -148,7 +148,8 @@ def test_a_damaged_file_is_named_in_one_line(
     with pytest.raises(RunError, match=name) as caught:
         reader()
     assert "\n" not in str(caught.value)
-    assert len(list_runs(run.path.parent)) == 1
+    assert find_runs(run.path.parent) == [run.path]
+    assert describe_run(run.path).name == "mine"
 
 
 def test_yaml_cannot_run_code(run: RunDirectory) -> None:
@@ -197,9 +198,7 @@ def test_importing_is_light() -> None:
     assert done.stdout.strip() == "[]"
 
 
-def test_listing_shows_half_written_runs_newest_first(
-    evaluated: RunDirectory, vocabulary: Vocabulary
-) -> None:
+def test_listing_shows_half_written_runs(evaluated: RunDirectory, vocabulary: Vocabulary) -> None:
     root = evaluated.path.parent
     (root / "empty").mkdir()
     (root / ".tmp-1-x").mkdir()
@@ -214,15 +213,17 @@ def test_listing_shows_half_written_runs_newest_first(
     for age, name in enumerate(("fresh", "mine", "broken", "only_evaluated")):
         for path in (root / name).iterdir():
             os.utime(path, (1e9 - age, 1e9 - age))
-    infos = list_runs(root)
-    assert [info.name for info in infos] == ["fresh", "mine", "broken", "only_evaluated"]
+    names = ["fresh", "mine", "broken", "only_evaluated"]
+    assert sorted(find_runs(root)) == sorted(root / name for name in names)
+    infos = [describe_run(root / name) for name in names]
+    assert [info.name for info in infos] == names
     assert [info.status for info in infos] == ["interrupted", "unknown", "unknown", "unknown"]
     assert [info.classes for info in infos] == [1284, 1284, None, None]
     assert [info.miou for info in infos] == [None, 0.5, None, None]
     assert [info.dataset for info in infos] == ["", "shapeworld", "", ""]
-    assert infos[0].modified == 1e9
-    assert list_runs(evaluated.path) == [infos[1]]
-    assert list_runs(root / "absent") == []
+    assert [info.modified for info in infos] == [1e9, 1e9 - 1, 1e9 - 2, 1e9 - 3]
+    assert find_runs(evaluated.path) == [evaluated.path]
+    assert find_runs(root / "absent") == []
 
 
 def test_a_listing_does_not_create_or_change_anything(evaluated: RunDirectory) -> None:
@@ -231,7 +232,8 @@ def test_a_listing_does_not_create_or_change_anything(evaluated: RunDirectory) -
         return {str(path): path.stat().st_mtime_ns for path in root.rglob("*")}
 
     before = snapshot()
-    list_runs(evaluated.path.parent)
+    for path in find_runs(evaluated.path.parent):
+        describe_run(path)
     evaluated.status()
     evaluated.read_sample("val", "a")
     assert snapshot() == before

@@ -47,8 +47,10 @@ class PixelMaps(NamedTuple):
     """The nearest class of every pixel, and how near it is.
 
     Attributes:
-        labels: (H, W) int64 class ids.
-        distances: (H, W) float32, see ``distance_map``; all NaN for a dense model.
+        labels: (H, W) int64 class ids, as prediction gives them.
+        distances: (H, W) float32, large where all classes are foreign to a pixel: Euclidean
+            between unit vectors, 0..2; for the linear distance minus the logit; all NaN for a
+            dense model, see ``confidence_map``.
     """
 
     labels: npt.NDArray[np.int64]
@@ -145,25 +147,6 @@ def nearest_at(
     return nearest_of(scores, k)
 
 
-def rank_at(
-    features: PixelFeatures,
-    classes: ClassEmbeddings | None,
-    distance: str,
-    *,
-    x: int,
-    y: int,
-    class_id: int,
-    temperature: float | None = None,
-) -> int:
-    """Which place a class takes at a pixel, 1 = nearest; arguments as in ``nearest_at``.
-
-    Raises:
-        ValueError: There is no such class.
-    """
-    scores = scores_at(features, classes, distance, x=x, y=y, temperature=temperature)
-    return rank_of(scores, class_id)
-
-
 def nearest_of(scores: pd.DataFrame, k: int) -> pd.DataFrame:
     """The k best rows of ``scores_at``, the most probable first."""
     order = _best_first(scores["logit"].to_numpy())
@@ -216,45 +199,6 @@ def scores_at(
     )
 
 
-def label_map(
-    features: PixelFeatures,
-    classes: ClassEmbeddings | None,
-    distance: str,
-    *,
-    budget: int = DEFAULT_BUDGET,
-) -> npt.NDArray[np.int64]:
-    """The nearest class of every pixel (H, W), as prediction gives it.
-
-    Args:
-        features: Of the picture.
-        classes: The classes, None for a dense model.
-        distance: Key of ``workbench.distances.DISTANCES``.
-        budget: Bytes of working memory.
-    """
-    return pixel_maps(features, classes, distance, budget=budget).labels
-
-
-def distance_map(
-    features: PixelFeatures,
-    classes: ClassEmbeddings | None,
-    distance: str,
-    *,
-    budget: int = DEFAULT_BUDGET,
-) -> npt.NDArray[np.float32]:
-    """How far every pixel is from its nearest class (H, W); large where all are foreign to it.
-
-    Args:
-        features: Of the picture.
-        classes: The classes; None, a dense model, gives NaN: see ``confidence_map``.
-        distance: Key of ``workbench.distances.DISTANCES``.
-        budget: Bytes of working memory.
-
-    Returns:
-        Euclidean distances between unit vectors, 0..2; for the linear distance minus the logit.
-    """
-    return pixel_maps(features, classes, distance, budget=budget).distances
-
-
 @torch.no_grad()
 def pixel_maps(
     features: PixelFeatures,
@@ -263,7 +207,14 @@ def pixel_maps(
     *,
     budget: int = DEFAULT_BUDGET,
 ) -> PixelMaps:
-    """``label_map`` and ``distance_map`` in one pass."""
+    """The nearest class of every pixel and its distance.
+
+    Args:
+        features: Of the picture.
+        classes: The classes, None for a dense model.
+        distance: Key of ``workbench.distances.DISTANCES``.
+        budget: Bytes of working memory.
+    """
     labels = np.empty(features.size, dtype=np.int64)
     distances = np.full(features.size, np.nan, dtype=np.float32)
     measure = get_distance(distance)

@@ -27,7 +27,7 @@ from workbench.runs.atomic import (
 from workbench.runs.checkpoints import Checkpoint
 from workbench.runs.directory import RunDirectory
 from workbench.runs.folder import unused_path
-from workbench.runs.listing import RunInfo, describe_run, find_runs, list_runs, listing_stamp
+from workbench.runs.listing import RunInfo, describe_run, find_runs, listing_stamp
 from workbench.runs.masks import write_mask
 from workbench.runs.results import (
     CONFUSION_COLUMNS,
@@ -49,7 +49,6 @@ __all__ = [
     "atomic_file",
     "describe_run",
     "find_runs",
-    "list_runs",
     "listing_stamp",
     "stamp",
     "to_json",

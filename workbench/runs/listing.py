@@ -34,21 +34,15 @@ class RunInfo(NamedTuple):
     modified: float
 
 
-def list_runs(root: Path | str) -> list[RunInfo]:
-    """Lists the runs in a folder; half-written ones too.
+def find_runs(root: Path | str) -> list[Path]:
+    """Finds the runs in a folder; half-written ones too.
 
     Args:
         root: A folder of runs, or a run itself.
 
     Returns:
-        The runs, newest first; empty when the folder does not exist.
+        Their folders in no order; empty when the folder does not exist.
     """
-    runs = [describe_run(path) for path in find_runs(root)]
-    return sorted(runs, key=lambda run: (-run.modified, run.name))
-
-
-def find_runs(root: Path | str) -> list[Path]:
-    """The folders of the runs that `list_runs` describes, in no order."""
     root = Path(root)
     if RunDirectory(root).is_run():
         return [root]
