@@ -6,6 +6,8 @@ from typing import Any
 
 import numpy as np
 import pandas as pd
+import plotly.graph_objects as go
+import plotly.io as pio
 import pytest
 import torch
 
@@ -21,6 +23,7 @@ from workbench.widgets import (
     PredictionViewer,
     TrainingMonitor,
 )
+from workbench.widgets.panel import still
 
 
 @pytest.fixture(scope="module")
@@ -164,6 +167,39 @@ def test_the_monitor_says_how_fast_and_how_long(capsys: pytest.CaptureFixture[st
     assert repr(monitor) == f"<TrainingMonitor: {monitor.summary}>"
     monitor.at_end(trainer)
     assert "step 11 of 20" in capsys.readouterr().err
+
+
+def test_a_live_monitor_ends_as_a_figure_without_a_widget(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("workbench.widgets.training._in_notebook", lambda: True)
+    monitor = TrainingMonitor(every=0.0)
+    trainer: Any = FakeTrainer(steps=2)
+    monitor.after_step(trainer, {"step": 1, "loss": 3.0})
+    assert "application/vnd.jupyter.widget-view+json" in monitor._repr_mimebundle_()
+    live, box = monitor.figure, monitor.box
+    assert list(live.data[0].y) == [3.0]
+    monitor.after_step(trainer, {"step": 2, "loss": 2.0})
+    monitor.at_end(trainer)
+    # Closed: otherwise a saved notebook would hold plotly's script once a training.
+    assert live.comm is None and box.comm is None
+    bundle = monitor._repr_mimebundle_()
+    assert "application/vnd.jupyter.widget-view+json" not in bundle
+    assert list(monitor.figure.data[0].y) == [3.0, 2.0]
+    assert "step 2 of 2" in monitor.figure.layout.title.text
+    assert "step 2 of 2" in bundle["text/html"]
+
+
+def test_plotly_sends_its_script_once(monkeypatch: pytest.MonkeyPatch) -> None:
+    sent: list[str] = []
+    display = "plotly.io._base_renderers.ipython_display.display_html"
+    monkeypatch.setattr(display, lambda script, raw: sent.append(script))
+    before, pio.renderers.default = pio.renderers.default, "notebook"
+    try:
+        for _ in range(3):
+            shown = still(go.Figure().add_scatter(y=[1, 2]))["text/html"]
+            assert "Plotly.newPlot" in shown and len(shown) < 20_000
+    finally:
+        pio.renderers.default = before
+    assert len(sent) == 1 and "plotly.js" in sent[0]
 
 
 def test_the_monitor_keeps_a_long_training_drawable() -> None:

@@ -8,10 +8,12 @@ from typing import Any
 import ipywidgets
 import pandas as pd
 import plotly.graph_objects as go
+import plotly.io as pio
 
 from workbench.runs import RunDirectory
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
+_WIDTH = 860  # what the heights of the charts with pictures are reckoned for
 
 
 class Panel:
@@ -19,7 +21,7 @@ class Panel:
 
     Attributes:
         figure: The figure, which changes in place.
-        box: What is shown; set by the subclass.
+        box: What is shown; set by the subclass. None where nothing changes (any more).
     """
 
     figure: Any
@@ -27,24 +29,34 @@ class Panel:
 
     def _repr_mimebundle_(self, **_: object) -> dict[str, Any]:
         """The live widget, and the figure as it is now for a reader without a kernel."""
-        bundle: dict[str, Any] = dict(self.box._repr_mimebundle_())
-        still: Any = go.Figure(self.figure)
-        shown = still._repr_mimebundle_() or {}
-        if "text/html" not in shown:  # Jupyter's own renderer: take plotly.js from the network
-            shown["text/html"] = still.to_html(full_html=False, include_plotlyjs="cdn")
-        return {
-            "text/plain": repr(self),
-            _VIEW: bundle[_VIEW],
-            "text/html": str(shown["text/html"]),
-        }
+        shown = still(go.Figure(self.figure).update_layout(width=None))
+        if self.box is None:
+            return shown
+        view = self.box._repr_mimebundle_()[_VIEW]
+        return {"text/plain": repr(self), _VIEW: view, "text/html": shown["text/html"]}
 
     def __repr__(self) -> str:
         return f"<{type(self).__name__}: {len(self.figure.data)} traces>"
 
 
+def still(plot: go.Figure) -> dict[str, Any]:
+    """A figure as plotly displays it: its script, 5 MB, goes along with the first one only.
+
+    `Figure._repr_mimebundle_` would send the script again each time.
+    """
+    shown: Any = pio.renderers._build_mime_bundle(plot.to_dict())
+    if "text/html" not in shown:  # Jupyter's own renderer: take plotly.js from the network
+        shown["text/html"] = plot.to_html(full_html=False, include_plotlyjs="cdn")
+    return dict(shown)
+
+
 def live(plot: go.Figure) -> Any:  # noqa: ANN401 the stubs do not know FigureWidget
-    """A figure that stays in touch with the kernel."""
-    return go.FigureWidget(plot)  # type: ignore[attr-defined]
+    """A figure that stays in touch with the kernel.
+
+    It has a width of its own: plotly draws a widget before it is part of the page, where it
+    cannot measure how much room there is, and would take 700 pixels.
+    """
+    return go.FigureWidget(plot).update_layout(width=_WIDTH)  # type: ignore[attr-defined]
 
 
 def refill(shown: Any, wanted: Any) -> None:  # noqa: ANN401 two figures

@@ -10,6 +10,7 @@ from typing import Any, Final
 
 import ipywidgets
 import pandas as pd
+import plotly.graph_objects as go
 
 from workbench.charts import training_panels
 from workbench.progress import say
@@ -29,8 +30,9 @@ class TrainingMonitor(Panel, Hook):
         train(settings, path, hooks=[TrainingMonitor()])   # shows itself at the first step
         TrainingMonitor("runs/mine")                        # the curves of a run that is there
 
-    The kernel is busy while it trains, but what it sends is drawn all the same. Outside of
-    Jupyter nothing is shown, and one line is said at the end.
+    The kernel is busy while it trains, but what it sends is drawn all the same. At the end a
+    plain figure takes the place of the live one: in a saved notebook each live one holds 5 MB
+    of plotly's script. Outside of Jupyter nothing is shown, and one line is said at the end.
 
     Attributes:
         metrics: The records drawn: step, loss, and val_miou where there was an evaluation.
@@ -60,11 +62,13 @@ class TrainingMonitor(Panel, Hook):
         self._drawn = -math.inf
         self._score: tuple[float, int] | None = None
         self._handle: Any = None
-        self._live = run is not None or _in_notebook()
+        self.box = None
+        self._live = run is None and _in_notebook()
         if run is not None:
             self._read(open_run(run))
+        self.figure = self._curves()
         if self._live:
-            self.figure = live(training_panels(self.metrics, steps=self._steps or None))
+            self.figure = live(training_panels(self.metrics))
             self.line = ipywidgets.HTML(self.summary)
             self.bar = ipywidgets.IntProgress(
                 min=0, max=max(1, self._steps), layout={"width": "100%"}
@@ -92,10 +96,20 @@ class TrainingMonitor(Panel, Hook):
 
     def at_end(self, trainer: Trainer) -> None:
         """Leaves the finished curves, also for a reader without a kernel."""
+        if not self._live:
+            say(self.summary)
+            return
+        parts, self._live = (self.box, self.bar, self.line, self.figure), False
+        self.box, self.figure = None, self._curves()
         if self._handle is not None:
             self._handle.update(self)
-        elif not self._live:
-            say(self.summary)
+        for part in parts:
+            part.close()
+
+    def _curves(self) -> go.Figure:
+        plot = training_panels(self.metrics, steps=self._steps or None, height=300)
+        title = {"text": self.summary, "font": {"size": 13}, "x": 0.01}
+        return plot.update_layout(title=title, margin_t=44)
 
     def _draw(self, step: int) -> None:
         self._thin()
