@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import html
 import os
+import re
 import sys
 import time
 from pathlib import Path
@@ -20,6 +21,12 @@ from nbconvert import HTMLExporter
 
 NOTEBOOKS = Path(__file__).resolve().parents[1] / "notebooks"
 _CELL_SECONDS = 1200
+# nbconvert closes a <details> where its first line ends, so that it would hold nothing.
+_FOLDS = {
+    "<details><summary>Solution</summary>": "a-solution-begins",
+    "</details>": "a-solution-ends",
+}
+_KERNEL_FILE = re.compile(r"\S*ipykernel_\d+\S*\.py:\d+")
 
 
 def render(path: Path, target: Path) -> None:
@@ -30,13 +37,27 @@ def render(path: Path, target: Path) -> None:
         timeout=_CELL_SECONDS,
         kernel_name="python3",
         resources={"metadata": {"path": str(path.parent)}},
+        store_widget_state=False,  # without it, widgets show what they left for readers
     )
     client.execute()
-    notebook.metadata.pop("widgets", None)  # without it, widgets show what they left for readers
-    exporter = HTMLExporter(embed_images=True)
-    page, _ = exporter.from_notebook_node(notebook, {"metadata": {"name": path.stem}})
     target.parent.mkdir(parents=True, exist_ok=True)
-    target.write_text(page, encoding="utf-8")
+    target.write_text(as_page(notebook, path.stem), encoding="utf-8")
+
+
+def as_page(notebook: nbformat.NotebookNode, name: str) -> str:
+    """A notebook that has run, as HTML."""
+    for cell in notebook.cells:
+        for output in cell.get("outputs", []):
+            if output.output_type == "stream":  # warnings name the kernel's temporary file
+                output.text = _KERNEL_FILE.sub("this notebook", output.text)
+        if "solution" in cell.metadata.get("tags", []):
+            for tag, word in _FOLDS.items():
+                cell.source = cell.source.replace(tag, word)
+    exporter = HTMLExporter(embed_images=True)
+    page = str(exporter.from_notebook_node(notebook, {"metadata": {"name": name}})[0])
+    for tag, word in _FOLDS.items():
+        page = page.replace(f"<p>{word}</p>", tag)
+    return page
 
 
 def title(path: Path) -> str:
