@@ -13,13 +13,18 @@ from plotly.subplots import make_subplots
 
 from workbench.chart_style import MUTED, OUTLINE, figure
 from workbench.charts.class_map import STAR
-from workbench.colors import CATEGORIES
+from workbench.colors import CATEGORIES, IOU_RAMP
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.integer[Any]]
 
 EXACT: Final = "#2b6cb0"
 APPROXIMATE: Final = "#d1495b"
+_BARE: Final = {"visible": False, "showspikes": False}
+_SCENE: Final = {
+    **{"xaxis": _BARE, "yaxis": _BARE, "zaxis": _BARE, "aspectmode": "cube"},
+    "camera": {"eye": {"x": 1.1, "y": 1.1, "z": 0.7}},
+}
 _RING: Final = 1.2  # radius of the decision regions, outside of the points
 _ARROW: Final = 0.7  # radii of an arrow of length 1
 
@@ -184,6 +189,7 @@ def sphere(
     labels: Ints,
     names: Sequence[str],
     *,
+    probability: Floats | None = None,
     height: int = 480,
     dark: bool = False,
 ) -> go.Figure:
@@ -194,6 +200,7 @@ def sphere(
         pixels: (n, D) pixel embeddings, likewise.
         labels: (n,) true class of each pixel.
         names: Of the classes.
+        probability: (n,) 0..1, by which the pixels are coloured instead of by their class.
         height: Pixels.
         dark: Whether it will stand on dark paper.
 
@@ -229,12 +236,17 @@ def sphere(
                 hoverinfo="text",
             )
         )
+    if probability is not None:
+        _color_by(plot.data[0], probability)
     if size == 2:
         plot.update_xaxes(visible=False, range=[-1.4, 1.4])
         plot.update_yaxes(visible=False, range=[-1.3, 1.3], scaleanchor="x")
         return plot
-    bare = {"visible": False, "showspikes": False}
-    eye = {"eye": {"x": 1.1, "y": 1.1, "z": 0.7}}
-    plot.update_layout(scene={"xaxis": bare, "yaxis": bare, "zaxis": bare, "camera": eye})
-    plot.update_layout(scene_aspectmode="cube", dragmode="orbit")
-    return plot
+    return plot.update_layout(scene=_SCENE, dragmode="orbit")
+
+
+def _color_by(points: go.Scatter | go.Scatter3d, probability: Floats) -> None:
+    bar = {"title": {"text": "probability", "side": "right"}, "thickness": 14, "len": 0.7}
+    scale = {"colorscale": list(IOU_RAMP), "cmin": 0, "cmax": 1, "showscale": True, "colorbar": bar}
+    said = [f"{value:.3f}" for value in probability]
+    points.update(marker={"color": probability, "size": 5, **scale}, opacity=1, hovertext=said)
