@@ -46,7 +46,7 @@ def test_the_legend_names_the_classes_shown_most_pixels_first() -> None:
     plot = charts.mask_gallery([sample(parts=3)], NAMES, COLORS)
     legend = [trace for trace in plot.data if isinstance(trace, go.Scatter)]
     assert [trace.name for trace in legend] == ["&lt;b&gt;road&lt;/b&gt;", "sky", "no label"]
-    assert legend[0].marker.color == "rgb(200,0,0)"
+    assert legend[0].marker.color == "#c80000"
     assert sum(isinstance(trace, go.Image) for trace in plot.data) == 3
 
 
@@ -58,6 +58,22 @@ def test_a_long_legend_is_cut_and_says_so() -> None:
     plot = charts.mask_gallery([(np.zeros((8, 10, 3), np.uint8), mask)], names, colors)
     shown = [trace.name for trace in plot.data if isinstance(trace, go.Scatter)]
     assert len(shown) == 26 and shown[-2:] == ["16 more", "no label"]
+
+
+def test_panes_have_as_many_traces_however_many_classes_are_in_view() -> None:
+    names = [f"class {number}" for number in range(300)]
+    colors = np.arange(900).reshape(300, 3).astype(np.uint8)
+    picture = np.zeros((6, 50, 3), np.uint8)
+    many, few = np.arange(300).reshape(6, 50), np.full((6, 50), 299)
+    few[0, :7] = 5
+    shown = []
+    for mask, only in ((many, None), (few, None), (few, [5])):
+        plot = charts.prediction_panes(picture, mask, mask, names, colors, only=only)
+        legend = [trace for trace in plot.data if isinstance(trace, go.Scatter)]
+        assert len(legend) == 18
+        shown.append([trace.name for trace in legend if trace.showlegend])
+    assert shown[0] == [*names[:17], "283 more"]
+    assert shown[1:] == [["class 299", "class 5"], ["class 5"]]
 
 
 def test_what_does_not_fit_side_by_side_comes_below() -> None:

@@ -14,6 +14,11 @@ GRID: Final = "rgba(128,134,145,0.22)"
 OUTLINE: Final = "rgba(128,134,145,0.55)"
 TEXT: Final = {False: "#2b3440", True: "#dfe4ea"}
 MUTED: Final = {False: "#5b6675", True: "#9aa5b3"}
+STAR: Final[dict[str, Any]] = {
+    **{"symbol": "star", "size": 18, "color": "#ffd84d"},
+    "line": {"width": 2, "color": "#2b3440"},
+}
+"""The marker of a chosen pixel, wherever one is shown."""
 LEGEND_ABOVE: Final[dict[str, Any]] = {
     **{"orientation": "h", "x": 0, "y": 1.01, "yanchor": "bottom"},
     "title": {"text": ""},

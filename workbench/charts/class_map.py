@@ -10,15 +10,12 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.chart_style import MUTED, OUTLINE, TEXT, figure
+from workbench.chart_style import MUTED, OUTLINE, STAR, TEXT, figure
 from workbench.charts.classes import add_key, point_trace, ring
 from workbench.colors import ColorKey, color_key
 
 EDGE: Final = "#d1495b"
 """Colour of confusions."""
-
-STAR: Final = "#ffd84d"
-"""Colour of a pixel."""
 _MOST_LABELS = 24  # beyond it labels cover one another
 _LONGEST = 28  # characters of a label
 _SECONDS_A_STEP = 0.9
@@ -231,12 +228,7 @@ def _star(place: Mapping[str, float]) -> go.Scatter | go.Scatter3d:
     return kind(
         **places,
         mode="markers",
-        marker={
-            "symbol": "star" if flat else "diamond",
-            "size": 20 if flat else 9,
-            "color": STAR,
-            "line": {"width": 2, "color": "#2b3440"},
-        },
+        marker=STAR if flat else {**STAR, "symbol": "diamond", "size": 9},
         hovertext=["the pixel"],
         hoverinfo="text",
         name="pixel",

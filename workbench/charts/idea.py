@@ -11,8 +11,7 @@ import numpy.typing as npt
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.chart_style import MUTED, OUTLINE, figure
-from workbench.charts.class_map import STAR
+from workbench.chart_style import MUTED, OUTLINE, STAR, figure
 from workbench.colors import CATEGORIES, IOU_RAMP
 
 Floats = npt.NDArray[np.float64]
@@ -154,9 +153,8 @@ def _add_arrows(plot: go.Figure, pixel: float, arrows: Sequence[Sequence[float]]
             row=1,
             col=1,
         )
-    mark = {"symbol": "star", "size": 17, "color": STAR, "line": {"width": 1.5, "color": "#2b3440"}}
     plot.add_scatter(
-        x=[start[0]], y=[start[1]], mode="markers", marker=mark, name="the pixel", row=1, col=1
+        x=[start[0]], y=[start[1]], mode="markers", marker=STAR, name="the pixel", row=1, col=1
     )
 
 

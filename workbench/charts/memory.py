@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.chart_style import OUTLINE, figure
+from workbench.chart_style import LEGEND_ABOVE, OUTLINE, figure
 from workbench.colors import CATEGORIES
 
 HEADS: Final = {"dense": CATEGORIES[1], "embedding": CATEGORIES[0]}
@@ -53,9 +53,7 @@ def memory_against_classes(
     plot.add_vline(x=classes, line={"color": OUTLINE, "width": 1, "dash": "dot"})
     if limit is not None:
         _add_limit(plot, limit, [int(curves["classes"].min()), int(curves["classes"].max())])
-    plot.update_layout(
-        legend={"orientation": "h", "yanchor": "bottom", "y": 1.0, "x": 0, "xanchor": "left"}
-    )
+    plot.update_layout(legend=LEGEND_ABOVE)
     plot.update_xaxes(
         type="log",
         title_text="classes",

@@ -12,9 +12,9 @@ import pandas as pd
 import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
-from workbench.chart_style import MUTED, OUTLINE, figure
-from workbench.charts.class_map import EDGE, STAR
-from workbench.charts.pictures import Picture, data_uri, paint_mask
+from workbench.chart_style import MUTED, OUTLINE, STAR, figure
+from workbench.charts.class_map import EDGE
+from workbench.charts.pictures import Picture, add_legend, data_uri, paint_mask
 from workbench.colors import to_rgb
 
 Ids = npt.NDArray[np.integer[Any]]
@@ -24,7 +24,7 @@ LAYERS: Final = ("truth", "prediction", "error")
 FIRST_LAYER: Final = 4
 """Index of the first of these traces; before them the bare picture stands four times."""
 _TITLES: Final = ("picture", "truth", "prediction", "error: wrong pixels in red")
-_LEGEND: Final = 18
+_LEGEND: Final = 18  # entries
 _PAGE: Final = 860  # pixels of width, to reckon the height from
 
 
@@ -83,7 +83,8 @@ def prediction_panes(
     plot.update_annotations(font={"size": 12, "color": MUTED[dark]})
     plot.update_xaxes(visible=False)
     plot.update_yaxes(visible=False)
-    _add_legend(plot, _in_view(truth, prediction, len(names), only), names, colors)
+    counts = _in_view(truth, prediction, len(names), only)
+    add_legend(plot, counts, names, colors, most=_LEGEND, fixed=True)
     return plot
 
 
@@ -108,38 +109,15 @@ def _layers(
     ]
 
 
-def _in_view(truth: Ids, prediction: Ids, classes: int, only: Collection[int] | None) -> list[int]:
-    """Class ids in truth or prediction, the one with most pixels first."""
+def _in_view(
+    truth: Ids, prediction: Ids, classes: int, only: Collection[int] | None
+) -> npt.NDArray[np.int64]:
+    """(C,) pixels that a class has in truth and prediction together, if it is shown."""
     ids = np.concatenate([truth.ravel(), prediction.ravel()])
     counts = np.bincount(ids[ids >= 0], minlength=classes)
-    order = np.argsort(-counts, kind="stable").tolist()
-    return [index for index in order if counts[index] and (only is None or index in only)]
-
-
-def _add_legend(
-    plot: go.Figure, classes: Sequence[int], names: Sequence[str], colors: npt.NDArray[np.uint8]
-) -> None:
-    entries = [(names[index], "rgb({},{},{})".format(*colors[index])) for index in classes]
-    if len(entries) > _LEGEND:
-        rest = len(entries) - _LEGEND + 1
-        entries[_LEGEND - 1 :] = [(f"{rest} more", "rgba(0,0,0,0)")]
-    for place in range(_LEGEND):
-        name, color = entries[place] if place < len(entries) else ("", "rgba(0,0,0,0)")
-        plot.add_scatter(
-            x=np.array([np.nan]),
-            y=np.array([np.nan]),
-            mode="markers",
-            marker={"symbol": "square", "size": 11, "color": color, "line": {"color": OUTLINE}},
-            name=html.escape(name),
-            showlegend=place < len(entries),
-        )
-    plot.update_layout(
-        showlegend=True,
-        legend={
-            **{"orientation": "h", "x": 0, "y": -0.02, "yanchor": "top", "font": {"size": 12}},
-            **{"itemclick": False, "itemdoubleclick": False},
-        },
-    )
+    if only is not None:
+        counts[np.isin(np.arange(classes), list(only), invert=True)] = 0
+    return counts
 
 
 def pixel_panes(
@@ -167,9 +145,8 @@ def pixel_panes(
     pixels = np.asarray(picture)
     image = go.Image(source=data_uri(pixels), name="picture", hovertemplate="%{x}, %{y}")
     plot.add_trace(image, row=1, col=1)
-    mark = {"symbol": "star", "size": 18, "color": STAR, "line": {"width": 2, "color": "#2b3440"}}
     plot.add_scatter(
-        x=[place[0]], y=[place[1]], mode="markers", marker=mark, hoverinfo="skip", row=1, col=1
+        x=[place[0]], y=[place[1]], mode="markers", marker=STAR, hoverinfo="skip", row=1, col=1
     )
     far = found["distance"].to_numpy(np.float64)
     likely = found["probability"].to_numpy(np.float64)

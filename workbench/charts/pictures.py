@@ -15,11 +15,13 @@ from PIL import Image
 from plotly.subplots import make_subplots
 
 from workbench.chart_style import MUTED, OUTLINE, figure
+from workbench.colors import to_hex
 
 _ROWS: Final = ("picture", "truth", "prediction")
 _LONGEST: Final = 512  # pixels of a side; more is not seen at this size on a page
 _WIDTH: Final = 860  # of the whole gallery, to reckon its height
-_LEGEND: Final = 24  # classes; the others share an entry
+_LEGEND: Final = 25  # entries, but the one for pixels without a label
+_NO_COLOR: Final = "rgba(0,0,0,0)"
 _UNLABELLED: Final = ((205, 208, 212), (236, 238, 240))  # stripes: a colour no class has
 
 Picture = Image.Image | npt.NDArray[np.uint8]
@@ -77,7 +79,8 @@ def mask_gallery(
     base = figure(height=round(parts * blocks * _WIDTH / columns * tall) + 70, dark=dark)
     plot.update_layout(base.layout.to_plotly_json() | {"margin": {"l": 4, "r": 4, "t": 4, "b": 4}})
     _label_rows(plot, parts, blocks, dark)
-    _add_legend(plot, counts, names, colors)
+    add_legend(plot, counts, names, colors, most=_LEGEND)
+    _add_entry(plot, "no label", to_hex(np.array(_UNLABELLED))[0])
     return plot
 
 
@@ -120,22 +123,49 @@ def _label_rows(plot: go.Figure, parts: int, blocks: int, dark: bool) -> None:
         plot.update_yaxes(title=title, row=row + 1, col=1)
 
 
-def _add_legend(
-    plot: go.Figure, counts: npt.NDArray[np.int64], names: Sequence[str], colors: npt.NDArray[Any]
+def add_legend(
+    plot: go.Figure,
+    counts: npt.NDArray[np.int64],
+    names: Sequence[str],
+    colors: npt.NDArray[np.uint8],
+    *,
+    most: int,
+    fixed: bool = False,
 ) -> None:
+    """Explains the colours of the classes below a figure, the one with most pixels first.
+
+    Args:
+        plot: Changed in place.
+        counts: (C,) pixels of each class; those without have no entry.
+        names: Of the C classes.
+        colors: (C, 3) uint8.
+        most: Entries; where there are more classes, the last one says how many more.
+        fixed: Whether there are ``most`` traces however few the entries, for a figure that
+            changes in place.
+    """
     order = [index for index in np.argsort(-counts, kind="stable").tolist() if counts[index]]
-    entries = [(names[index], "rgb({},{},{})".format(*colors[index])) for index in order[:_LEGEND]]
-    if len(order) > _LEGEND:
-        entries.append((f"{len(order) - _LEGEND} more", "rgba(0,0,0,0)"))
-    entries.append(("no label", "rgb({},{},{})".format(*_UNLABELLED[0])))
-    nowhere: dict[str, Any] = {"x": [None], "y": [None], "mode": "markers"}
-    for name, color in entries:
-        marker = {"symbol": "square", "size": 11, "color": color, "line": {"color": OUTLINE}}
-        plot.add_scatter(**nowhere, marker=marker, name=html.escape(str(name)))
+    entries = [(str(names[index]), to_hex(colors[[index]])[0]) for index in order]
+    if len(entries) > most:
+        entries[most - 1 :] = [(f"{len(entries) - most + 1} more", _NO_COLOR)]
+    for place in range(most if fixed else len(entries)):
+        name, color = entries[place] if place < len(entries) else ("", _NO_COLOR)
+        _add_entry(plot, name, color, shown=place < len(entries))
     plot.update_layout(
         showlegend=True,
         legend={
             **{"orientation": "h", "x": 0, "y": 0, "yanchor": "top", "font": {"size": 12}},
             **{"itemclick": False, "itemdoubleclick": False},
         },
+    )
+
+
+def _add_entry(plot: go.Figure, name: str, color: str, *, shown: bool = True) -> None:
+    marker = {"symbol": "square", "size": 11, "color": color, "line": {"color": OUTLINE}}
+    plot.add_scatter(
+        x=np.array([np.nan]),
+        y=np.array([np.nan]),
+        mode="markers",
+        marker=marker,
+        name=html.escape(name),
+        showlegend=shown,
     )

@@ -9,7 +9,7 @@ import numpy as np
 import pandas as pd
 import plotly.graph_objects as go
 
-from workbench.chart_style import MUTED, figure
+from workbench.chart_style import LEGEND_ABOVE, MUTED, figure
 from workbench.charts.classes import add_key
 from workbench.colors import CATEGORIES, ColorKey, category_key
 
@@ -49,7 +49,7 @@ def class_frequencies(
     )
     if key:
         add_key(plot, key, dark=dark)
-        plot.update_layout(legend={"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0})
+        plot.update_layout(legend=LEGEND_ABOVE)
     absent = len(table) - len(rows)
     if absent:
         text = f"{absent} of {len(table)} classes do not occur"
@@ -125,6 +125,5 @@ def table_lines(
 
 def _finish(plot: go.Figure, value: str) -> go.Figure:
     plot.update_yaxes(title_text=html.escape(value), rangemode="tozero")
-    legend = {"orientation": "h", "y": 1.02, "yanchor": "bottom", "x": 0}
-    plot.update_layout(legend=legend, showlegend=True)
+    plot.update_layout(legend=LEGEND_ABOVE, showlegend=True)
     return plot
