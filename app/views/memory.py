@@ -135,8 +135,8 @@ def _choose(numbers: dict[str, int]) -> None:
 def _headline(parts: pd.DataFrame, classes: int) -> None:
     sums = parts.groupby("head")["bytes"].sum()
     columns = shell.flow("memory_numbers", [1, 1, 1])
-    columns[0].metric("Dense head", charts.size(sums[DENSE]))
-    columns[1].metric("Embedding head", charts.size(sums[EMBEDDING]))
+    columns[0].metric("Dense head", charts.bytes_text(sums[DENSE]))
+    columns[1].metric("Embedding head", charts.bytes_text(sums[EMBEDDING]))
     ratio = sums[DENSE] / sums[EMBEDDING]
     columns[2].metric(
         "Dense over embedding",
@@ -156,7 +156,7 @@ def _sums(parts: pd.DataFrame, setting: Setting, classes: int) -> None:
             f"<tr><td>{mark}</td><td><b>{html.escape(str(part['name']))}</b> "
             f"<small>{html.escape(str(head))}</small><br><small>{html.escape(part['formula'])}<br>"
             f"= {html.escape(part['numbers'])}</small></td>"
-            f"<td>{charts.size(part['bytes'])}</td></tr>"
+            f"<td>{charts.bytes_text(part['bytes'])}</td></tr>"
         )
     st.html(f"{_STYLE}<table class='memory-sums'>{''.join(lines)}</table>")
     st.caption(

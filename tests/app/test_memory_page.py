@@ -178,7 +178,7 @@ def test_charts_show_the_sums() -> None:
     bars = charts.memory_bars(memory_frames.parts_table(1284, setting))
     stacked = sum(bar.x[0] for bar in bars.data if bar.type == "bar" and bar.y[0] == "dense")
     assert stacked * 2**30 == pytest.approx(total("dense", 1284, setting))
-    shown = [charts.size(value) for value in (5, 2048, 3.5 * MIB, 7.66 * 2**30, 1200 * 2**30)]
+    shown = [charts.bytes_text(value) for value in (5, 2048, 3.5 * MIB, 7.66 * 2**30, 1200 * 2**30)]
     assert shown == ["5 B", "2.00 KiB", "3.50 MiB", "7.66 GiB", "1.17 TiB"]
 
 
@@ -195,10 +195,10 @@ def test_page_opens_with_the_run_s_own_numbers(synthetic_runs: Path, open_app: O
     assert app.number_input(key="memory_dim").value == 24
     shown = {metric.label: metric.value for metric in app.metric}
     setting = memory_frames.setting_of({"model": {"embedding_dim": 24}})
-    assert shown["Dense head"] == charts.size(total("dense", 1284, setting))
+    assert shown["Dense head"] == charts.bytes_text(total("dense", 1284, setting))
     app.number_input(key="memory_classes").set_value(100_000).run()
     shown = {metric.label: metric.value for metric in app.metric}
-    assert shown["Dense head"] == charts.size(total("dense", 100_000, setting))
+    assert shown["Dense head"] == charts.bytes_text(total("dense", 100_000, setting))
     assert not app.exception
 
 

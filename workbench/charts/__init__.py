@@ -14,7 +14,7 @@ from workbench.charts.classes import iou_against_images
 from workbench.charts.compare import change_bars, drift_against_change, iou_against_iou
 from workbench.charts.failures import margin_histogram
 from workbench.charts.idea import circle_panes, sphere
-from workbench.charts.memory import memory_against_classes, memory_bars, part_colors, size
+from workbench.charts.memory import bytes_text, memory_against_classes, memory_bars, part_colors
 from workbench.charts.overlay import pixel_panes, prediction_panes
 from workbench.charts.pictures import mask_gallery
 from workbench.charts.tables import class_frequencies, table_bars, table_lines
@@ -27,6 +27,7 @@ from workbench.charts.training import (
 )
 
 __all__ = [
+    "bytes_text",
     "change_bars",
     "circle_panes",
     "class_frequencies",
@@ -46,7 +47,6 @@ __all__ = [
     "part_colors",
     "pixel_panes",
     "prediction_panes",
-    "size",
     "smooth",
     "sphere",
     "table_bars",

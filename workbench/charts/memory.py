@@ -80,7 +80,7 @@ def _add_curves(plot: go.Figure, curves: pd.DataFrame, classes: int) -> None:
             mode="lines",
             name=f"{html.escape(str(head))} head, formula",
             line={"color": HEADS.get(str(head), CATEGORIES[2]), "width": 2.5},
-            customdata=np.array([size(value) for value in part["bytes"]], dtype=object),
+            customdata=np.array([bytes_text(value) for value in part["bytes"]], dtype=object),
             hovertemplate="%{x:,} classes: %{customdata}<extra></extra>",
         )
         chosen = here[here["head"] == head]
@@ -89,7 +89,7 @@ def _add_curves(plot: go.Figure, curves: pd.DataFrame, classes: int) -> None:
             x=chosen["classes"],
             y=chosen["bytes"],
             mode="markers+text",
-            text=[f"<b>{size(value)}</b> " for value in chosen["bytes"]],
+            text=[f"<b>{bytes_text(value)}</b> " for value in chosen["bytes"]],
             textposition="top left" if upper else "bottom right",
             marker={"color": HEADS.get(str(head), CATEGORIES[2]), "size": 11},
             hoverinfo="skip",
@@ -112,7 +112,7 @@ def _add_measured(plot: go.Figure, measured: pd.DataFrame) -> None:
                 "symbol": next(symbols),
                 "line": {"width": 2},
             },
-            customdata=np.array([size(value) for value in part["bytes"]], dtype=object),
+            customdata=np.array([bytes_text(value) for value in part["bytes"]], dtype=object),
             hovertemplate="%{x:,} classes, measured: %{customdata}<extra></extra>",
         )
 
@@ -125,7 +125,7 @@ def _add_limit(plot: go.Figure, limit: int, ends: list[int]) -> None:
         y=[limit, limit],
         mode="lines+text",
         line={"color": OUTLINE, "width": 1, "dash": "dash"},
-        text=[f"  memory of this machine, {size(limit)}", ""],
+        text=[f"  memory of this machine, {bytes_text(limit)}", ""],
         textposition="top right",
         hoverinfo="skip",
         showlegend=False,
@@ -150,7 +150,7 @@ def memory_bars(parts: pd.DataFrame, *, height: int = 190, dark: bool = False) -
             orientation="h",
             name=html.escape(str(name)),
             marker={"color": color},
-            customdata=np.array([size(value)], dtype=object),
+            customdata=np.array([bytes_text(value)], dtype=object),
             hovertemplate=f"{html.escape(str(name))}: %{{customdata}}<extra></extra>",
             showlegend=False,
         )
@@ -159,7 +159,7 @@ def memory_bars(parts: pd.DataFrame, *, height: int = 190, dark: bool = False) -
         x=sums / unit,
         y=np.array([html.escape(str(head)) for head in sums.index], dtype=object),
         mode="text",
-        text=[f"  {size(int(value))}" for value in sums],
+        text=[f"  {bytes_text(int(value))}" for value in sums],
         textposition="middle right",
         hoverinfo="skip",
         showlegend=False,
@@ -178,7 +178,7 @@ def part_colors(count: int) -> list[str]:
     return list(itertools.islice(itertools.cycle(CATEGORIES), count))
 
 
-def size(value: float) -> str:
+def bytes_text(value: float) -> str:
     """Bytes as people say them: 65.3 MiB, 7.7 GiB."""
     for unit, name in ((2**40, "TiB"), (2**30, "GiB"), (_MIB, "MiB"), (2**10, "KiB")):
         if value >= unit:
