@@ -5,10 +5,10 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app import data, frames, links, shell, state
+from app import data, frames, gallery, links, shell, state
 from app.bars import Bar, bars, chip
+from workbench.colors import MISSING
 
-_PAGE = 16  # pictures in view at once
 _ORDERS = (frames.BEST_FIRST, frames.WORST_FIRST)
 
 
@@ -37,7 +37,7 @@ def _heading(row: pd.Series, class_id: int) -> None:
     with st.container(gap=None):
         st.html(
             f"<h3 style='margin:0;padding:0;font-size:1.35rem'>"
-            f"{chip(row['name'], row.get('color', '#8d939c'))}</h3>"
+            f"{chip(row['name'], row.get('color', MISSING))}</h3>"
         )
         st.caption(" · ".join(shell.plain(fact) for fact in facts if fact))
     with st.container(horizontal=True, gap="small"):
@@ -65,7 +65,7 @@ def _numbers(
             st.html(
                 f"<div style='font-size:.875rem;margin-bottom:.3rem'>Nearest other class, at "
                 f"distance {distance}</div><div style='font-size:1.15rem'>"
-                f"{chip(names[int(nearest)], colors.get(int(nearest), '#8d939c'))}</div>"
+                f"{chip(names[int(nearest)], colors.get(int(nearest), MISSING))}</div>"
             )
 
 
@@ -99,7 +99,7 @@ def _mixed_up(
         lines = [
             Bar(
                 name=names.get(int(row["class_id"]), f"class {row['class_id']}"),
-                color=colors.get(int(row["class_id"]), "#8d939c"),
+                color=colors.get(int(row["class_id"]), MISSING),
                 share=float(row["share"]),
                 number=f"{row['share']:.1%}",
                 note=f"{int(row['pixels']):,} px",
@@ -144,25 +144,17 @@ def _pictures(run: shell.Context, split: str, class_id: int, shown_in: int) -> N
             "`workbench evaluate --save 0` keeps all."
         )
         return
-    pages = -(-len(ranked) // _PAGE)
+    pages = -(-len(ranked) // gallery.PAGE)
     number = 1
     if pages > 1:
         with paging:
             number = st.pagination(pages, key=f"class_page_{class_id}_{order}")
-    _gallery(run, split, class_id, ranked.iloc[(number - 1) * _PAGE : number * _PAGE])
-
-
-def _gallery(run: shell.Context, split: str, class_id: int, ranked: pd.DataFrame) -> None:
-    urls = data.thumbnails(run.path, split, [str(name) for name in ranked["image_id"]])
-    with st.container(horizontal=True, gap="small"):
-        for row in ranked.itertuples(index=False):
-            image_id = str(row.image_id)
-            with st.container(width=112, gap=None):
-                url = urls.get(image_id)
-                if url is not None:
-                    st.image(url, width=104)
-                label = f"IoU {shell.number(row.score, 2)}"
-                links.to(links.PREDICTIONS, label, class_id=class_id, image=image_id)
+    shown = ranked.iloc[(number - 1) * gallery.PAGE : number * gallery.PAGE]
+    pictures = [
+        (str(row.image_id), f"IoU {shell.number(row.score, 2)}")
+        for row in shown.itertuples(index=False)
+    ]
+    gallery.show(run, split, pictures, key="class_gallery", class_id=class_id)
 
 
 def _compact(count: object) -> str:

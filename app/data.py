@@ -14,6 +14,7 @@ another's table. Arrays are marked as not writeable.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
+from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -27,6 +28,7 @@ from PIL import Image
 
 from app.pixels import data_url
 from workbench.errors import WorkbenchError
+from workbench.evaluation.map_quality import unit_rows
 from workbench.runs import RunDirectory, RunInfo, Stamp, describe_run, find_runs
 from workbench.runs import listing_stamp as _listing_stamp
 from workbench.runs import stamp as stamp_of
@@ -41,6 +43,7 @@ T = TypeVar("T")
 _BROKEN = (WorkbenchError, OSError, ValueError, KeyError)
 _THUMBNAIL = 72  # pixels, the longer side
 _MOST_THUMBNAILS = 4096  # of one split, about 2 kB each
+_DECODERS = ThreadPoolExecutor(2, "pictures")  # most of decoding is done outside of Python's lock
 
 
 @dataclass(frozen=True)
@@ -225,16 +228,21 @@ def thumbnails(path: str, split: str, ids: Iterable[str] | None = None) -> dict[
         ids: The pictures in view, some dozens; None takes all, which is slow for many.
     """
     known = _small_pictures(path, split, stamp_of(path, "pictures", split=split))
-    run = RunDirectory(path)
-    urls: dict[str, str | None] = {}
-    for image_id in samples(path, split) if ids is None else ids:
-        if image_id not in known:
-            small = _or_none(partial(run.read_picture, split, image_id, within=_THUMBNAIL))
-            while len(known) >= _MOST_THUMBNAILS:
-                known.pop(next(iter(known), ""), None)
-            known[image_id] = None if small is None else data_url(small, quality=80)
-        urls[image_id] = known.get(image_id)
-    return {image_id: url for image_id, url in urls.items() if url is not None}
+    wanted = list(samples(path, split) if ids is None else ids)
+    have = known.copy()
+    missing = [image_id for image_id in wanted if image_id not in have]
+    made = zip(missing, _DECODERS.map(partial(_thumbnail, path, split), missing), strict=True)
+    for image_id, url in made:
+        while len(known) >= _MOST_THUMBNAILS:
+            known.pop(next(iter(known), ""), None)
+        have[image_id] = known[image_id] = url
+    return {image_id: url for image_id in wanted if (url := have[image_id]) is not None}
+
+
+def _thumbnail(path: str, split: str, image_id: str) -> str | None:
+    read = partial(RunDirectory(path).read_picture, split, image_id, within=_THUMBNAIL)
+    small = _or_none(read)
+    return None if small is None else data_url(small, quality=80)
 
 
 @st.cache_resource(show_spinner=False, max_entries=6)
@@ -263,8 +271,7 @@ def _class_points(path: str, stamp: Stamp) -> npt.NDArray[np.float32] | None:
     points = _or_none(RunDirectory(path).read_points)
     if points is None:
         return None
-    length = np.linalg.norm(points, axis=1, keepdims=True)
-    unit = np.asarray(points / np.maximum(length, 1e-12), dtype=np.float32)
+    unit = unit_rows(points).astype(np.float32)
     unit.setflags(write=False)
     return unit
 

@@ -224,6 +224,40 @@ def worst_images(
     return worst
 
 
+def rows(failing: pd.DataFrame, names: Mapping[int, str], *, counted: bool) -> pd.DataFrame:
+    """Failing classes as the page shows them, index and order kept.
+
+    Args:
+        failing: Rows of `class_table`.
+        names: Of all classes, by id.
+        counted: Whether training images were counted at all.
+
+    Returns:
+        One column a column of the page; those that an evaluation knows nothing of are left out.
+    """
+    view = pd.DataFrame(
+        {
+            "name": failing["name"],
+            "gain": failing["gain"],
+            "iou": failing["iou"],
+            "reason": [frames.reason_text(code) for code in failing["reason"]],
+            "taken_by": [names.get(int(other), "") for other in failing["taken_by"]],
+            "taken_share": failing["taken_share"].where(failing["taken_by"] >= 0),
+            "train_images": failing["train_images"] if counted else None,
+            "group": failing["group"],
+            "val_images": failing["val_images"],
+            "precision": failing["precision"],
+            "recall": failing["recall"],
+            "boundary_share": failing["boundary_share"],
+            "unverified_share": failing["unverified_share"],
+            "class_id": failing["class_id"],
+        },
+        index=failing.index,
+    )
+    optional = [name for name in ("boundary_share", "unverified_share") if view[name].isna().all()]
+    return view.drop(columns=optional)
+
+
 def export(table: pd.DataFrame, names: Mapping[int, str]) -> pd.DataFrame:
     """The table for a spreadsheet: all columns, codes also in words, no cell a formula.
 

@@ -60,6 +60,12 @@ def selected_row(event: Mapping[str, Any] | None, table: pd.DataFrame, column: s
     return table[column].iloc[rows[0]]
 
 
+def selected_class(event: Mapping[str, Any] | None, table: pd.DataFrame) -> int | None:
+    """The id of the class picked in ``st.dataframe``, as Python counts; None without one."""
+    picked = selected_row(event, table, "class_id")
+    return None if picked is None else int(str(picked))
+
+
 def matches(table: pd.DataFrame, text: str) -> pd.Series[bool]:
     """Rows whose name holds every word of the text, or whose id is the number it is."""
     words = text.lower().split()

@@ -2,57 +2,91 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import streamlit as st
 
-from app import data, frames, links, map_points, shell, state
+from app import data, frames, gallery, map_points, picks, shell
 
+CHART, LIST, STRIP, DETAIL = "map_chart", "map_list", "map_strip", "map_detail"
+"""Keys of the page's fragments: what changes draws only those that show it."""
+
+RINGS = "map_rings"
+"""In the session: whether the chart rings the chosen class itself."""
+
+_PICKED = "map_picked"
+_TEXT = "map_find"
 _MOST_CLOSE = 200
-_PICTURES = 12  # a page of the strip
 
 
-def show(
-    points: pd.DataFrame, picked: Sequence[int], hits: Sequence[int], text: str, *, height: int
-) -> list[int]:
+class Listed(NamedTuple):
+    """The classes that are singled out.
+
+    Attributes:
+        ids: Selected in the map, else found; empty where none is.
+        picked: Whether they were selected.
+        searched: Whether a search is on.
+    """
+
+    ids: list[int]
+    picked: bool
+    searched: bool
+
+
+def listed(points: pd.DataFrame, path: str) -> Listed:
+    """The classes selected in the map of a run, else those found."""
+    text = str(st.session_state.get(_TEXT) or "")
+    of, ids = st.session_state.get(_PICKED) or ("", [])
+    if of == path and ids:
+        return Listed(list(ids), True, bool(text.strip()))
+    return Listed(map_points.hits(points, text), False, bool(text.strip()))
+
+
+def picked(path: str, ids: list[int]) -> None:
+    """From a callback: one class was clicked in the map, or several circled, or none is left."""
+    before = st.session_state.get(_PICKED)
+    st.session_state[_PICKED] = (path, ids) if len(ids) > 1 else None
+    if len(ids) > 1:
+        st.rerun([LIST, STRIP])
+    picks.take(ids[0] if ids else None, DETAIL, *([LIST, STRIP] if before else []))
+
+
+def searched() -> None:
+    """From a callback: other words are searched; the map flies to what they find."""
+    st.rerun([LIST, CHART, STRIP])
+
+
+def show(points: pd.DataFrame, names: dict[int, str], path: str, *, height: int) -> None:
     """Lists the classes selected, else those found, else those closest to another.
 
     Args:
         points: All classes of the map.
-        picked: Those selected in it.
-        hits: Those found.
-        text: What was searched.
+        names: Of all classes, by id.
+        path: Of the run.
         height: Of the table, in pixels.
-
-    Returns:
-        The classes selected or found; empty where all are listed.
     """
-    searched = bool(text.strip())
-    if picked:
-        listed, title = list(picked), f"{len(picked):,} classes selected"
-    elif searched:
-        listed, title = list(hits), f"{len(hits):,} class{'es' * (len(hits) != 1)} found"
-    else:
-        listed, title = [], "Closest to another class"
-    if listed or searched:
-        rows = points[points["class_id"].isin(listed)]
+    found = listed(points, path)
+    count = len(found.ids)
+    if found.ids or found.searched:
+        rows = points[points["class_id"].isin(found.ids)]
+        title = f"{count:,} class{'es' * (count != 1)} {'selected' if found.picked else 'found'}"
     elif "nearest_distance" in points:
-        rows = points.nsmallest(_MOST_CLOSE, "nearest_distance")
+        rows, title = points.nsmallest(_MOST_CLOSE, "nearest_distance"), "Closest to another class"
     else:
         rows, title = points, f"{len(points):,} classes"
-    _heading(title, let_go=bool(picked), back=searched)
-    _table(points, rows, height, scores_first=bool(listed))
-    return listed
+    _heading(title, let_go=found.picked, back=found.searched)
+    _table(rows, names, height, scores_first=bool(found.ids))
 
 
 def _heading(title: str, *, let_go: bool, back: bool) -> None:
     def forget() -> None:
-        st.session_state["map_picked"] = None
+        st.session_state[_PICKED] = None
+        st.rerun([LIST, STRIP])
 
     def back_to_all() -> None:
-        st.session_state["map_find"] = ""
+        st.session_state[_TEXT] = ""
+        searched()
 
     with st.container(horizontal=True, vertical_alignment="center", height="content"):
         st.markdown(f"**{title}**", width="stretch")
@@ -62,8 +96,7 @@ def _heading(title: str, *, let_go: bool, back: bool) -> None:
             st.button("Back to all", key="map_back", on_click=back_to_all, type="tertiary")
 
 
-def _table(points: pd.DataFrame, rows: pd.DataFrame, height: int, *, scores_first: bool) -> None:
-    names = frames.labels(points)
+def _table(rows: pd.DataFrame, names: dict[int, str], height: int, *, scores_first: bool) -> None:
     if "nearest_class_id" in rows:
         near = [names.get(int(other), "") for other in rows["nearest_class_id"].fillna(-1)]
         rows = rows.assign(nearest=near)
@@ -73,7 +106,8 @@ def _table(points: pd.DataFrame, rows: pd.DataFrame, height: int, *, scores_firs
     key = f"map_table_{abs(hash(tuple(view['class_id'])))}"
 
     def pick() -> None:
-        state.choose("class", frames.selected_row(st.session_state.get(key), view, "class_id"))
+        chosen = frames.selected_class(st.session_state.get(key), view)
+        picks.take(chosen, DETAIL, *([CHART] if st.session_state.get(RINGS) else []))
 
     shell.pick_table(
         view,
@@ -100,7 +134,6 @@ def _columns() -> dict[str, Any]:
     }
 
 
-@st.fragment
 def pictures(run: shell.Context, split: str, class_ids: tuple[int, ...]) -> None:
     """A strip of the kept pictures that show some of the classes, in pages.
 
@@ -118,14 +151,14 @@ def pictures(run: shell.Context, split: str, class_ids: tuple[int, ...]) -> None
         st.caption("None of the pictures kept with this run shows these classes.")
         return
     key = f"map_strip_{abs(hash((run.path, split, class_ids)))}"
-    pages = -(-len(found) // _PICTURES)
+    pages = -(-len(found) // gallery.PAGE)
     at = min(int(st.session_state.get(key, 0)), pages - 1)
 
     def turn(by: int) -> None:
         st.session_state[key] = (at + by) % pages
 
-    shown = found.iloc[at * _PICTURES : (at + 1) * _PICTURES]
-    first, last = at * _PICTURES + 1, at * _PICTURES + len(shown)
+    shown = found.iloc[at * gallery.PAGE : (at + 1) * gallery.PAGE]
+    first, last = at * gallery.PAGE + 1, at * gallery.PAGE + len(shown)
     with st.container(horizontal=True, vertical_alignment="center"):
         few = "" if pages == 1 else f", {first:,} to {last:,}"
         st.markdown(
@@ -140,16 +173,13 @@ def pictures(run: shell.Context, split: str, class_ids: tuple[int, ...]) -> None
             )
             for icon, by, name in icons:
                 st.button("", icon=icon, key=name, on_click=turn, args=(by,), type="tertiary")
-    _strip(shown, data.thumbnails(run.path, split, shown["image_id"]))
+    labelled = [
+        (str(row["image_id"]), _label(int(row["classes"]), row["iou"]))
+        for row in shown.to_dict("records")
+    ]
+    gallery.show(run, split, labelled, key="map_gallery")
 
 
-def _strip(shown: pd.DataFrame, urls: dict[str, str]) -> None:
-    with st.container(horizontal=True, gap="small"):
-        for row in shown.to_dict("records"):
-            with st.container(width=112, gap=None):
-                url = urls.get(str(row["image_id"]))
-                if url is not None:
-                    st.image(url, width=104)
-                many = f"{row['classes']} · " if row["classes"] > 1 else ""
-                label = f"{many}IoU {shell.number(row['iou'], 2)}"
-                links.to(links.PREDICTIONS, label, image=str(row["image_id"]))
+def _label(classes: int, iou: object) -> str:
+    many = f"{classes} · " if classes > 1 else ""
+    return f"{many}IoU {shell.number(iou, 2)}"

@@ -65,6 +65,13 @@ def movie_steps(
     ]
 
 
+def hits(points: pd.DataFrame, text: str) -> list[int]:
+    """The classes that a search finds; none for a search of nothing."""
+    if not text.strip():
+        return []
+    return [int(class_id) for class_id in points.loc[frames.matches(points, text), "class_id"]]
+
+
 def target(points: pd.DataFrame, text: str, chosen: int | None) -> int | None:
     """Which of the classes found to fly to.
 

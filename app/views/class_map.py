@@ -7,14 +7,64 @@ from dataclasses import dataclass
 import pandas as pd
 import plotly.graph_objects as go
 import streamlit as st
+from streamlit.delta_generator import DeltaGenerator
 
-from app import class_detail, data, frames, map_list, map_pixel, map_points, shell, state
+from app import (
+    class_detail,
+    data,
+    frames,
+    map_list,
+    map_pixel,
+    map_points,
+    picks,
+    shell,
+    state,
+)
 from workbench import charts
+from workbench.charts.classes import SVG_LIMIT
 
 _LAYOUTS = {"UMAP 2D": "umap2", "UMAP 3D": "umap3", "PCA 2D": "pca2", "PCA 3D": "pca3"}
 _SHARES = [0.0, 0.5, 0.4, 0.3, 0.2, 0.15, 0.1, 0.05]  # 0 = no edges
 _MOUSE = {"Pick": "pan", "Circle": "lasso", "Box": "select"}
 _HEIGHT = 640
+
+
+@dataclass(frozen=True)
+class _Base:
+    """What the parts of the page share, made once a page.
+
+    Attributes:
+        run: The open run.
+        projection: Its maps.
+        table: Its classes, with scores where it was evaluated.
+        laid_out: Those of them that are in the maps.
+        names: Of all classes, by id.
+        colors: Columns to colour by.
+        steps: Of the training, that have a map.
+    """
+
+    run: shell.Context
+    projection: pd.DataFrame
+    table: pd.DataFrame
+    laid_out: pd.DataFrame
+    names: dict[int, str]
+    colors: list[str]
+    steps: list[int]
+
+
+def _base(run: shell.Context, projection: pd.DataFrame, table: pd.DataFrame) -> _Base:
+    colors = [name for name in ("iou", "train_images") if name in table]
+    colors += frames.attributes(table)
+    colors += ["reason"] * ("reason" in table and "reason" not in colors)
+    return _Base(
+        run,
+        projection,
+        table,
+        table[table["class_id"].isin(projection["class_id"])],
+        frames.labels(table),
+        colors,
+        sorted(int(step) for step in projection["step"].unique()),
+    )
 
 
 @dataclass(frozen=True)
@@ -60,59 +110,62 @@ def page() -> None:
     if table is None:
         shell.explain_missing("The class table of this run cannot be read.", None)
         st.stop()
-    _explore(run, projection, table, scores)
+    base = _base(run, projection, table)
+    picks.seed([int(class_id) for class_id in table["class_id"]])
+    top = st.container()
+    left, right = shell.stack("map", [3, 2])
+    with left:
+        _chart(base, top)
+    with right:
+        _list(base)
+    _strip(base)
+    _detail(run, table, scores)
 
 
-@st.fragment
-def _explore(
-    run: shell.Context,
-    projection: pd.DataFrame,
-    table: pd.DataFrame,
-    scores: pd.DataFrame | None,
-) -> None:
-    """Controls, map, list and detail; a click in it draws nothing else again."""
+@st.fragment(key=map_list.CHART)
+def _chart(base: _Base, top: DeltaGenerator) -> None:
+    """Controls and map; drawn again where what is seen in it changes."""
     with state.url(fragment=True):
-        ids = [int(class_id) for class_id in table["class_id"]]
-        state.seed("class", [None, *ids], None, int)
-        counts = None if run.split is None else data.confusions(run.path, run.split)
-        choices = _controls(projection, table, edges=counts is not None)
-        points = frames.map_points(projection, table, choices.layout, choices.step)
+        counts = None
+        if base.run.split is not None:
+            counts = data.confusions(base.run.path, base.run.split)
+        with top:
+            choices = _controls(base, edges=counts is not None)
+        points = frames.map_points(base.projection, base.table, choices.layout, choices.step)
         if choices.color == "reason":
             points["reason"] = [frames.reason_text(code) for code in points["reason"]]
-        hits = _hits(points, choices.text)
-        left, right = shell.stack("map", [3, 2])
-        strip, below = st.container(), st.container()
-        chosen = st.session_state[state.widget_key("class")]
-        state.publish("class", chosen)
-        st.session_state[state.widget_key("class")] = chosen
-        # First what a click asks for: the map is slower to draw, and was there before.
+        _map(base, points, choices, counts)
+
+
+@st.fragment(key=map_list.LIST)
+def _list(base: _Base) -> None:
+    """The classes selected, found or closest to one another, beside the map."""
+    map_list.show(base.laid_out, base.names, base.run.path, height=_HEIGHT - 40)
+
+
+@st.fragment(key=map_list.STRIP)
+def _strip(base: _Base) -> None:
+    """The pictures that show the classes selected or found, below the map."""
+    found = map_list.listed(base.laid_out, base.run.path)
+    if found.ids and base.run.split is not None:
+        map_list.pictures(base.run, base.run.split, tuple(found.ids))
+
+
+@st.fragment(key=map_list.DETAIL)
+def _detail(run: shell.Context, table: pd.DataFrame, scores: pd.DataFrame | None) -> None:
+    """The chosen class; a click on a row or a point draws only this again."""
+    with state.url(fragment=True):
+        chosen = picks.seed([int(class_id) for class_id in table["class_id"]])
         if chosen is not None and scores is not None and run.split is not None:
-            with below:
-                st.divider()
-                class_detail.show(run, run.split, scores, int(chosen))
-        with left:
-            picked = _map(run, projection, points, choices, hits, counts)
-        with right:
-            listed = map_list.show(points, picked, hits, choices.text, height=_HEIGHT - 40)
-        if listed and run.split is not None:
-            with strip:
-                map_list.pictures(run, run.split, tuple(listed))
+            st.divider()
+            class_detail.show(run, run.split, scores, chosen)
+        picks.ring(chosen)
 
 
-def _hits(points: pd.DataFrame, text: str) -> list[int]:
-    if not text.strip():
-        return []
-    found = points.loc[frames.matches(points, text), "class_id"]
-    return [int(class_id) for class_id in found]
-
-
-def _controls(projection: pd.DataFrame, table: pd.DataFrame, *, edges: bool) -> _Choices:
+def _controls(base: _Base, *, edges: bool) -> _Choices:
     """The row of choices."""
-    colors = [name for name in ("iou", "train_images") if name in table]
-    colors += frames.attributes(table)
-    colors += ["reason"] * ("reason" in table and "reason" not in colors)
     wording = {"iou": "IoU", "train_images": "frequency", "reason": "trouble"}
-    steps = sorted(int(step) for step in projection["step"].unique())
+    colors, steps = base.colors, base.steps
     state.seed("layout", list(_LAYOUTS), "UMAP 2D", str)
     state.seed("color", colors, colors[0], str)
     state.seed("step", steps, steps[-1], int)
@@ -128,7 +181,12 @@ def _controls(projection: pd.DataFrame, table: pd.DataFrame, *, edges: bool) -> 
         format_func=lambda name: wording.get(name, name.replace("_", " ")),
         key=state.widget_key("color"),
     )
-    text = columns[2].text_input("Find", placeholder="words of a name, or an id", key="map_find")
+    text = columns[2].text_input(
+        "Find",
+        placeholder="words of a name, or an id",
+        key="map_find",
+        on_change=map_list.searched,
+    )
     drag, step, share, play = _second_row(steps, layout, edges=edges)
     for name, value in (("layout", layout), ("color", color), ("edges", share or None)):
         state.publish(name, value)
@@ -179,37 +237,31 @@ def _second_row(steps: list[int], layout: str, *, edges: bool) -> tuple[str, int
     return _MOUSE[mouse or "Pick"], step, share, play
 
 
-def _map(
-    run: shell.Context,
-    projection: pd.DataFrame,
-    points: pd.DataFrame,
-    choices: _Choices,
-    hits: list[int],
-    counts: pd.DataFrame | None,
-) -> list[int]:
-    """Draws the map; returns the classes selected in it."""
-    if choices.play:
-        _movie(projection, points, choices, hits)
-        return []
-    # The chart starts anew, without zoom and selection, whenever anything in it changes. A class
-    # clicked in it is therefore not ringed as well: plotly already shows it picked out.
-    setting = (run.path, *vars(choices).values())
-    clicked, when = st.session_state.get("map_clicked") or (None, None)
+def _map(base: _Base, points: pd.DataFrame, choices: _Choices, counts: pd.DataFrame | None) -> None:
+    """Draws the map."""
     chosen = st.session_state[state.widget_key("class")]
-    ringed = chosen if chosen != clicked or when != setting else None
-    goal = map_points.target(points, choices.text, ringed)
-    view = map_points.extent(projection, choices.layout)
+    hits = map_points.hits(points, choices.text)
+    # In a flat map the browser rings the chosen class: the chart would start anew, without zoom
+    # and selection.
+    itself = choices.play or not choices.flat or len(points) > SVG_LIMIT
+    st.session_state[map_list.RINGS] = itself
+    ringed = [*hits, int(chosen)] if itself and chosen is not None else hits
+    view = map_points.extent(base.projection, choices.layout)
+    if choices.play:
+        _movie(base, points, choices, ringed)
+        return
     near: list[int] = []
+    goal = map_points.target(points, choices.text, chosen)
     if goal is not None:
         view, near = map_points.around(points, goal)
     edges = None
     if choices.share and counts is not None:
         edges = map_points.confusion_edges(counts, choices.share)
-    pixel = map_pixel.chosen(run)
+    pixel = map_pixel.chosen(base.run)
     figure = charts.class_map(
         points,
         color_by=choices.color,
-        highlight=[*hits, *([] if ringed is None else [int(ringed)])],
+        highlight=ringed,
         label=near,
         edges=None if edges is None else edges.table,
         pixel=None if pixel is None else map_points.pixel_place(points, pixel.nearest),
@@ -219,43 +271,33 @@ def _map(
         height=_HEIGHT,
         dark=shell.dark(),
     )
-    picked: list[int] = []
     if choices.flat:
-        picked = _selectable(figure, setting)
+        _selectable(figure, base.run.path, choices.drag)
     else:
         shell.show_plot(figure, "map_3d", toolbar=True)
-    _say(points, choices, edges, pixel)
-    return picked
+    _say(choices, edges, None if pixel is None else map_pixel.caption(pixel, base.names))
 
 
-def _selectable(figure: go.Figure, setting: tuple[object, ...]) -> list[int]:
-    """The flat map; remembers what was selected until it is let go."""
+def _selectable(figure: go.Figure, path: str, drag: str) -> None:
+    """The flat map; what is selected in it is remembered until it is let go."""
 
     def pick() -> None:
-        ids = frames.selected_ids(st.session_state.get("map_2d"))
-        st.session_state["map_picked"] = (setting[0], ids if len(ids) > 1 else [])
-        st.session_state["map_clicked"] = None
-        if len(ids) == 1:
-            st.session_state["map_clicked"] = (ids[0], setting)
-            state.choose("class", ids[0])
+        map_list.picked(path, frames.selected_ids(st.session_state.get("map_2d")))
 
+    if drag == "pan":
+        picks.undim(figure)
     shell.show_plot(
         figure, "map_2d", on_select=pick, modes=("points", "box", "lasso"), toolbar=True
     )
-    of, ids = st.session_state.get("map_picked") or ("", [])
-    return list(ids) if of == setting[0] else []
 
 
-def _movie(
-    projection: pd.DataFrame, points: pd.DataFrame, choices: _Choices, hits: list[int]
-) -> None:
-    chosen = st.session_state[state.widget_key("class")]
+def _movie(base: _Base, points: pd.DataFrame, choices: _Choices, ringed: list[int]) -> None:
     table = points.drop(columns=[axis for axis in "xyz" if axis in points])
     figure = charts.class_map_movie(
-        map_points.movie_steps(projection, table, choices.layout),
+        map_points.movie_steps(base.projection, table, choices.layout),
         color_by=choices.color,
-        highlight=[*hits, *([] if chosen is None else [int(chosen)])],
-        view=map_points.extent(projection, choices.layout),
+        highlight=ringed,
+        view=map_points.extent(base.projection, choices.layout),
         isotropic=choices.layout.startswith("pca"),
         height=_HEIGHT + 60,
         dark=shell.dark(),
@@ -265,10 +307,9 @@ def _movie(
 
 
 def _say(
-    points: pd.DataFrame,
     choices: _Choices,
     edges: map_points.Edges | None,
-    pixel: map_pixel.Pixel | None,
+    pixel: str | None,
 ) -> None:
     """What the map means, and what it does not."""
     if choices.flat:
@@ -291,7 +332,7 @@ def _say(
         lines.append(f"Red lines: {most} confusions from {choices.share:.0%} of a class's pixels.")
     st.caption(" ".join(lines))
     if pixel is not None:
-        st.caption(map_pixel.caption(pixel, frames.labels(points)))
+        st.caption(pixel)
 
 
 if __name__ == "__main__":

@@ -7,10 +7,11 @@ from typing import Any
 import pandas as pd
 import streamlit as st
 
-from app import class_detail, frames, shell, state
+from app import class_detail, class_rows, frames, picks, shell, state
 from workbench import charts
 
 _HEIGHT = 480
+_DETAIL = "class_detail"
 
 
 def page() -> None:
@@ -18,92 +19,66 @@ def page() -> None:
     run = shell.context()
     st.title("Classes")
     split, table = shell.need_evaluation(run)
-    _explore(run, split, table)
+    _browse(table, class_rows.rows(table), class_rows.options(table))
+    _detail(run, split, table)
 
 
 @st.fragment
-def _explore(run: shell.Context, split: str, table: pd.DataFrame) -> None:
-    """Filters, table, plot and detail; a click in it draws nothing else again."""
+def _browse(table: pd.DataFrame, rows: pd.DataFrame, options: class_rows.Options) -> None:
+    """Filters, table and plot; a filter draws only these again."""
+    shown = _filters(table, options)
+    left, right = shell.stack("classes", [3, 2])
+    with left:
+        _table(shown, table, rows.loc[shown.index])
+    with right:
+        _scatter(shown, counted=options.counted)
+
+
+@st.fragment(key=_DETAIL)
+def _detail(run: shell.Context, split: str, table: pd.DataFrame) -> None:
+    """The chosen class; a click on a row or a point draws only this again."""
     with state.url(fragment=True):
-        ids = [int(class_id) for class_id in table["class_id"]]
-        state.seed("class", [None, *ids], None, int)
-        shown = _filters(table)
-        left, right = shell.stack("classes", [3, 2])
-        below = st.container()
-        chosen = st.session_state[state.widget_key("class")]
-        state.publish("class", chosen)
-        # A choice without a widget would be forgotten when another page is opened.
-        st.session_state[state.widget_key("class")] = chosen
-        # First what a click asks for: table and plot are slower to draw, and were there before.
-        with below:
-            _detail(run, split, table, chosen)
-        with left:
-            _table(shown, table)
-        with right:
-            _scatter(shown)
+        chosen = picks.seed([int(class_id) for class_id in table["class_id"]])
+        if chosen is None:
+            said = "Pick a row or a point to see that class in detail."
+            st.info(said, icon=":material/touch_app:")
+        else:
+            st.divider()
+            class_detail.show(run, split, table, chosen)
+        picks.ring(chosen)
 
 
-def _detail(run: shell.Context, split: str, table: pd.DataFrame, chosen: int | None) -> None:
-    if chosen is None:
-        st.info("Pick a row or a point to see that class in detail.", icon=":material/touch_app:")
-    else:
-        st.divider()
-        class_detail.show(run, split, table, int(chosen))
-
-
-def _filters(table: pd.DataFrame) -> pd.DataFrame:
+def _filters(table: pd.DataFrame, options: class_rows.Options) -> pd.DataFrame:
     """The row of filters; returns the rows that pass."""
-    groups = [str(group) for group in frames.group_scores(table)["group"]]
     columns = shell.flow("filters_classes", [2, 2.4, 2, 2])
     text = columns[0].text_input("Search", placeholder="name or id", key="class_search")
-    picked = columns[1].pills(
+    groups = columns[1].pills(
         "Group",
-        groups,
+        options.groups,
         selection_mode="multi",
         format_func=shell.plain,
         key="class_groups",
     )
-    super_names = sorted({str(name) for name in table["supercategory"] if str(name)})
     supercategories = columns[2].multiselect(
-        "Supercategory", super_names, placeholder="any", key="class_supercategories"
+        "Supercategory", options.supercategories, placeholder="any", key="class_supercategories"
     )
-    codes = sorted({str(code) for code in table["reason"].dropna() if str(code)})
     reasons = columns[3].multiselect(
-        "Trouble", codes, format_func=frames.reason_text, placeholder="any", key="class_reasons"
+        "Trouble",
+        options.reasons,
+        format_func=frames.reason_text,
+        placeholder="any",
+        key="class_reasons",
     )
     return frames.filter_classes(
-        table, text=text, groups=picked, supercategories=supercategories, reasons=reasons
+        table, text=text, groups=groups, supercategories=supercategories, reasons=reasons
     )
 
 
-def _table(shown: pd.DataFrame, table: pd.DataFrame) -> None:
-    names = frames.labels(table)
-    view = pd.DataFrame(
-        {
-            "name": shown["name"],
-            "class_id": shown["class_id"],
-            "iou": shown["iou"],
-            "group": shown["group"],
-            "train_images": shown["train_images"] if frames.has_train_counts(table) else None,
-            "train_pixels": shown["train_pixels"] if frames.has_train_counts(table) else None,
-            "val_images": shown["val_images"],
-            "reason": [frames.reason_text(code) for code in shown["reason"]],
-            "nearest": [
-                names.get(int(other), "") if pd.notna(other) else ""
-                for other in shown["nearest_class_id"]
-            ],
-            "nearest_distance": shown["nearest_distance"],
-            "supercategory": shown["supercategory"],
-            "precision": shown["precision"],
-            "recall": shown["recall"],
-        }
-    )
+def _table(shown: pd.DataFrame, table: pd.DataFrame, view: pd.DataFrame) -> None:
     key = f"class_table_{abs(hash(tuple(view['class_id'])))}"
 
     def pick() -> None:
-        picked = frames.selected_row(st.session_state.get(key), view, "class_id")
-        if picked is not None:
-            state.choose("class", int(str(picked)))
+        picks.take(frames.selected_class(st.session_state.get(key), view), _DETAIL)
 
     scored = int((shown["truth_pixels"] > 0).sum())
     st.caption(
@@ -150,23 +125,20 @@ def _columns() -> dict[str, Any]:
     }  # fmt: skip
 
 
-def _scatter(shown: pd.DataFrame) -> None:
+def _scatter(shown: pd.DataFrame, *, counted: bool) -> None:
     def pick() -> None:
         ids = frames.selected_ids(st.session_state.get("iou_plot"))
-        if ids:
-            state.choose("class", ids[0])
+        picks.take(ids[0] if ids else None, _DETAIL)
 
     st.caption("IoU against frequency. Click a point to open its class.")
-    chosen = st.session_state[state.widget_key("class")]
-    known = frames.has_train_counts(shown)
     figure = charts.iou_against_images(
         shown,
-        count="train_images" if known else "val_images",
-        unit="training images" if known else "images of this split",
-        highlight=chosen,
+        count="train_images" if counted else "val_images",
+        unit="training images" if counted else "images of this split",
         height=_HEIGHT,
         dark=shell.dark(),
     )
+    picks.undim(figure)
     shell.show_plot(figure, "iou_plot", on_select=pick, toolbar=True)
 
 

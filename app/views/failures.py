@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 import pandas as pd
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import data_failures, failure_detail, failure_frames, frames, shell, state
+from app import data_failures, failure_detail, failure_frames, frames, picks, shell, state
 from app.bars import Bar, bars
 from workbench.colors import GROUPS, MISSING
 from workbench.evaluation.failures import FINE_IOU, REASONS
 
 _HEIGHT = 470
+_CARD, _BELOW = "failure_card", "failure_below"
 # A flag to type is torn apart by a line break within it.
 _STYLE = "<style>[data-testid='stMarkdownContainer'] li code { white-space: nowrap; }</style>"
 
@@ -34,54 +35,78 @@ def page() -> None:
         st.success(f"No class is below an IoU of {FINE_IOU}.", icon=":material/check:")
     else:
         _sums(found)
-    _explore(run, split)
+    top = st.container()
+    left, right = shell.stack("failures", [3, 2])
+    if not found.failing.empty:
+        with left:
+            _browse(run.name, split, found, _options(found), top)
+    with right:
+        _card(run, split, found)
+    _below(run, split, found)
+
+
+class _Options(NamedTuple):
+    """What the filters offer, and what the table needs beside its rows.
+
+    Attributes:
+        counts: How many classes fail for each reason code.
+        groups: Of the failing classes.
+        names: Of all classes, by id.
+        rows: The failing classes as the table shows them.
+    """
+
+    counts: dict[str, int]
+    groups: list[str]
+    names: dict[int, str]
+    rows: pd.DataFrame
+
+
+def _options(found: failure_frames.Overview) -> _Options:
+    names = frames.labels(found.table)
+    kinds = zip(found.reasons["kind"], found.reasons["classes"], strict=True)
+    return _Options(
+        {str(code): int(classes) for code, classes in kinds},
+        [str(group) for group in found.groups["kind"]],
+        names,
+        failure_frames.rows(found.failing, names, counted=frames.has_train_counts(found.table)),
+    )
 
 
 @st.fragment
-def _explore(run: shell.Context, split: str) -> None:
-    """Filters, table and the chosen class; a click in it draws nothing else again."""
-    found = data_failures.overview(run.path, split)
-    if found is None:  # deleted while it was open
-        return
-    with state.url(fragment=True):
-        ids = [int(class_id) for class_id in found.table["class_id"]]
-        state.seed("class", [None, *ids], None, int)
-        chosen = st.session_state[state.widget_key("class")]
-        state.publish("class", chosen)
-        # A choice without a widget would be forgotten when another page is opened.
-        st.session_state[state.widget_key("class")] = chosen
-        if found.failing.empty:
-            _chosen(run, split, found, chosen, st.container())
-            return
-        shown = _filters(found)
-        left, right = shell.stack("failures", [3, 2])
-        # First what a click asks for: the table is slower to draw, and was there before.
-        below = st.container()
-        with below:
-            _chosen(run, split, found, chosen, right)
-        with left:
-            _table(shown, found, run.name, split)
-
-
-def _chosen(
-    run: shell.Context,
+def _browse(
+    run_name: str,
     split: str,
     found: failure_frames.Overview,
-    class_id: int | None,
-    place: DeltaGenerator,
+    options: _Options,
+    top: DeltaGenerator,
 ) -> None:
-    """Why the chosen class fails, beside the table and below it."""
-    if class_id is None:
-        if not found.failing.empty:
-            with place:
-                st.info("Pick a row to see why that class fails.", icon=":material/touch_app:")
-                st.markdown(_meanings([str(code) for code in found.reasons["kind"]]))
-        return
-    chosen = failure_detail.Chosen(run, split, found.table, class_id)
-    with place, st.container(border=True):
-        failure_detail.card(chosen)
-    failure_detail.examples(chosen)
-    failure_detail.margins(chosen)
+    """Filters and table; a filter draws only these again."""
+    with top:
+        shown = _filters(found.failing, options)
+    _table(shown, found, options, run_name, split)
+
+
+@st.fragment(key=_CARD)
+def _card(run: shell.Context, split: str, found: failure_frames.Overview) -> None:
+    """Why the chosen class fails, beside the table."""
+    with state.url(fragment=True):
+        class_id = picks.seed([int(class_id) for class_id in found.table["class_id"]])
+        if class_id is not None:
+            with st.container(border=True):
+                failure_detail.card(failure_detail.Chosen(run, split, found.table, class_id))
+        elif not found.failing.empty:
+            st.info("Pick a row to see why that class fails.", icon=":material/touch_app:")
+            st.markdown(_meanings([str(code) for code in found.reasons["kind"]]))
+
+
+@st.fragment(key=_BELOW)
+def _below(run: shell.Context, split: str, found: failure_frames.Overview) -> None:
+    """Where the chosen class goes wrong, and its margin."""
+    class_id = st.session_state[state.widget_key("class")]
+    if class_id is not None:
+        chosen = failure_detail.Chosen(run, split, found.table, int(class_id))
+        failure_detail.examples(chosen)
+        failure_detail.margins(chosen)
 
 
 def _headline(found: failure_frames.Overview) -> None:
@@ -129,25 +154,23 @@ def _bar(row: dict[Any, Any], name: str, color: str) -> Bar:
     )
 
 
-def _filters(found: failure_frames.Overview) -> pd.DataFrame:
+def _filters(failing: pd.DataFrame, options: _Options) -> pd.DataFrame:
     """The row of filters; returns the failing classes that pass, largest gain first."""
-    failing = found.failing
-    codes = [str(code) for code in found.reasons["kind"]]
-    counts = dict(zip(codes, found.reasons["classes"], strict=True))
+    counts = options.counts
     reasons = st.pills(
         "Reason",
-        codes,
+        list(counts),
         selection_mode="multi",
         format_func=lambda code: f"{shell.plain(frames.reason_text(code))} · {counts[code]:,}",
         key="failure_reasons",
-        help=_meanings(codes),
+        help=_meanings(list(counts)),
         wrap=True,
     )
     columns = shell.flow("filters_failures", [2, 3, 3])
     text = columns[0].text_input("Search", placeholder="name or id", key="failure_search")
     picked = columns[1].pills(
         "Group",
-        [str(group) for group in found.groups["kind"]],
+        options.groups,
         selection_mode="multi",
         format_func=shell.plain,
         key="failure_groups",
@@ -162,42 +185,27 @@ def _meanings(codes: Sequence[str]) -> str:
     return "\n".join(f"- **{REASONS[code].words}**: {REASONS[code].meaning}." for code in known)
 
 
-def _table(shown: pd.DataFrame, found: failure_frames.Overview, run_name: str, split: str) -> None:
-    names = frames.labels(found.table)
-    counted = frames.has_train_counts(found.table)
-    view = pd.DataFrame(
-        {
-            "name": shown["name"],
-            "gain": shown["gain"],
-            "iou": shown["iou"],
-            "reason": [frames.reason_text(code) for code in shown["reason"]],
-            "taken_by": [names.get(int(other), "") for other in shown["taken_by"]],
-            "taken_share": shown["taken_share"].where(shown["taken_by"] >= 0),
-            "train_images": shown["train_images"] if counted else None,
-            "group": shown["group"],
-            "val_images": shown["val_images"],
-            "precision": shown["precision"],
-            "recall": shown["recall"],
-            "boundary_share": shown["boundary_share"],
-            "unverified_share": shown["unverified_share"],
-            "class_id": shown["class_id"],
-        }
-    )
-    optional = [name for name in ("boundary_share", "unverified_share") if view[name].isna().all()]
-    view = view.drop(columns=optional)
+def _table(
+    shown: pd.DataFrame,
+    found: failure_frames.Overview,
+    options: _Options,
+    run_name: str,
+    split: str,
+) -> None:
+    view = options.rows.loc[shown.index]
     key = f"failure_table_{abs(hash(tuple(view['class_id'])))}"
 
     def pick() -> None:
-        picked = frames.selected_row(st.session_state.get(key), view, "class_id")
-        if picked is not None:
-            state.choose("class", int(str(picked)))
+        picks.take(frames.selected_class(st.session_state.get(key), view), _CARD, _BELOW)
 
     with st.container(horizontal=True, vertical_alignment="center"):
         said = f"{len(shown):,} of {len(found.failing):,} failing classes, largest gain first."
         st.caption(said, width="content")  # the table's own buttons show up at the right
         st.download_button(
             "Download CSV",
-            lambda: failure_frames.export(found.failing, names).to_csv(index=False).encode(),
+            lambda: (
+                failure_frames.export(found.failing, options.names).to_csv(index=False).encode()
+            ),
             file_name=f"failures_{run_name}_{split}.csv",
             mime="text/csv",
             icon=":material/download:",

@@ -5,12 +5,14 @@ from __future__ import annotations
 import shutil
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pandas as pd
 import pytest
 from helpers.runs import replace_per_class
 from streamlit.testing.v1 import AppTest
 
+from app import gallery
 from workbench.runs import RunDirectory
 
 PAGE = "views/failures.py"
@@ -178,23 +180,37 @@ def test_hostile_names(
             assert "](javascript:" not in str(block.value)
 
 
-def test_all_pictures_of_a_class_in_order(synthetic_runs: Path, open_app: Open) -> None:
+def test_all_pictures_of_a_class_in_order(
+    synthetic_runs: Path, open_app: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn: list[list[tuple[str, str]]] = []
+    show = gallery.show
+
+    def spy(*args: Any, **kwargs: Any) -> None:
+        drawn.append(list(args[2]))
+        show(*args, **kwargs)
+
+    monkeypatch.setattr(gallery, "PAGE", 16)
+    monkeypatch.setattr(gallery, "show", spy)
     run = RunDirectory.open(synthetic_runs / "demo")
     counts = run.read_per_image_class("val")
     counts = counts[counts["image_id"].isin(run.samples("val")) & (counts["truth_pixels"] > 0)]
     class_id = int(counts["class_id"].value_counts().index[0])  # 1283 is in every picture
-    own = counts[counts["class_id"] == class_id]
+    own = counts[counts["class_id"] == class_id].set_index("image_id")
+    iou = own["intersection"] / own["union"]
     assert len(own) > 16
     app = open_app(synthetic_runs, "views/classes.py", **{"class": str(class_id)})
 
     def shown() -> list[float]:
-        labels = [link.proto.label for link in app.get("page_link")]
-        return [float(label[4:]) for label in labels if label.startswith("IoU ")]
+        assert [label for _, label in drawn[-1]] == [
+            f"IoU {iou[name]:.2f}" for name, _ in drawn[-1]
+        ]
+        return [float(label[4:]) for _, label in drawn[-1]]
 
     first = shown()
     assert len(first) == 16 and first == sorted(first, reverse=True)
     app.pagination(key=f"class_page_{class_id}_Best first").set_value(2).run()
     assert len(shown()) == len(own) - 16
-    assert sorted(first + shown()) == sorted((own["intersection"] / own["union"]).round(2))
+    assert sorted(first + shown()) == sorted(iou.round(2))
     app.button_group(key="choice_class_order").set_value("Worst first").run()
     assert shown() == sorted(shown()) and len(shown()) == 16

@@ -46,6 +46,13 @@ def test_selected_row(classes: pd.DataFrame) -> None:
     assert frames.selected_row({"selection": {"rows": [99]}}, classes, "class_id") is None
 
 
+def test_selected_class_is_a_plain_number(classes: pd.DataFrame) -> None:
+    found = frames.selected_class({"selection": {"cells": [[3, "name"]]}}, classes)
+    assert (type(found), found) == (int, 1283)  # a numpy number is no int: Rename would miss it
+    assert frames.selected_class({"selection": {"rows": [4]}}, classes) is None
+    assert frames.selected_class(None, classes) is None
+
+
 @pytest.mark.parametrize(
     ("text", "found"),
     [

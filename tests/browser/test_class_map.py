@@ -48,13 +48,17 @@ def test_a_box_lists_its_classes_and_their_pictures(open_page: OpenPage, settle:
     assert 1 < count_in(page, selected) < everything
     strip = page.get_by_text(re.compile(r"pictures? with these classes"))
     strip.wait_for()
-    pictures = page.locator('[data-testid="stImage"] img')
-    assert 0 < pictures.count() <= 12
+    pictures = page.locator(".gallery .picture")
+    pictures.first.wait_for()
+    assert 0 < pictures.count() <= 24
     first = strip.inner_text()
     if ", 1 to" in first:
         page.locator('[class*="st-key-map_after"] button').click()
-        page.get_by_text(re.compile(r"these classes, 13 to")).wait_for()
+        page.get_by_text(re.compile(r"these classes, 25 to")).wait_for()
         assert selected.count() == 1  # turning the page keeps the selection
+    image = pictures.first.get_attribute("title")
+    pictures.first.click()
+    page.wait_for_url(re.compile(rf"/predictions\?.*image={image}"))
     is_well(page)
 
 

@@ -180,13 +180,33 @@ def test_a_row_of_the_table_opens_its_class(open_page: OpenPage) -> None:
     page = open_page("/classes")
     table = page.locator('[data-testid="stDataFrame"]').first
     table.locator("canvas").first.wait_for()
+    page.wait_for_selector(".js-plotly-plot .scatterlayer .point")
+    plot = page.locator(".js-plotly-plot").first
+    plot.evaluate("plot => { plot.dataset.before = 'yes'; }")
     # The table is a canvas: the check box of the second row lies below the header's.
     until(
         page.get_by_text("Taken for", exact=True),
         lambda: table.click(position={"x": 20, "y": 35 + 35 + 17}),
     )
     page.wait_for_url(re.compile(r"class=1\b"))
+    assert [re.findall(r"class (\d+)", text) for text in ringed(page)] == [["1"]]
+    assert plot.get_attribute("data-before") == "yes"  # ringed where it was, not drawn again
+    page.locator('[class*="st-key-class_search"] input').fill("1")
+    page.keyboard.press("Enter")
+    plot.and_(page.locator("[data-before]")).wait_for(state="detached")
+    page.wait_for_selector(".scatterlayer .point.wb-ring")  # the new chart has the ring too
+    assert [re.findall(r"class (\d+)", text) for text in ringed(page)] == [["1"]]
     is_well(page)
+
+
+def ringed(page: Page) -> list[str]:
+    """What the points say that have a ring."""
+    page.wait_for_selector(".scatterlayer .point.wb-ring")
+    texts: list[str] = page.locator(".js-plotly-plot").first.evaluate(
+        "plot => [...plot.querySelectorAll('.scatterlayer .trace:first-child .point')]"
+        ".flatMap((p, at) => p.classList.contains('wb-ring') ? [plot.data[0].hovertext[at]] : [])"
+    )
+    return texts
 
 
 def test_circled_classes_are_listed(open_page: OpenPage) -> None:

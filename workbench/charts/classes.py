@@ -16,7 +16,8 @@ from workbench.colors import MISSING, ColorKey, color_key
 ACCENT: Final = "#f2a33a"
 """Colour of the one thing that is picked out."""
 
-_SVG_LIMIT = 6000  # points; beyond it WebGL draws faster, below it SVG also works without a GPU
+SVG_LIMIT: Final = 6000
+"""Points; beyond it WebGL draws faster, below it SVG also works without a GPU."""
 
 
 def hover_texts(table: pd.DataFrame, key: ColorKey | None = None) -> list[str]:
@@ -209,7 +210,7 @@ def point_trace(
         # WebGL draws outlines without transparency, so this grey is darker than the others.
         marker |= {"line": {"width": 1, "color": "#6b727c"}}
         return go.Scatter3d(**coordinates, **common, marker=marker)
-    kind = go.Scatter if len(table) <= _SVG_LIMIT else go.Scattergl
+    kind = go.Scatter if len(table) <= SVG_LIMIT else go.Scattergl
     marker |= {"size": size, "opacity": 0.85, "line": {"width": 0.8, "color": OUTLINE}}
     return kind(
         **coordinates,
