@@ -34,6 +34,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "command": BASE | {"config"},
     "bench_commands": BASE | {"benchmarks", "command", "runs"},
     "data_commands": BASE | {"command", "datasets"},
+    "experiment_commands": BASE | {"command", "experiments"},
     "import_commands": BASE | {"command", "evaluation"},
     "memory_model": set(),
     "vocabulary_commands": BASE | {"command", "inference", "runs"},
@@ -54,6 +55,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     | TABLES
     | RESULTS
     | {"colors", "config", "runs", "trainers", "vocabulary"},
+    # Experiments are trainings that are compared: they know everything below.
+    "experiments": BASE
+    | PARTS
+    | TABLES
+    | RESULTS
+    | {"benchmarks", "config", "runs", "trainers", "vocabulary"},
     "chart_style": BASE | {"colors"},
     "charts": BASE | {"chart_style", "colors"},
     # Widgets show runs by charts; some compute (a clicked pixel), one listens to a training.
@@ -70,7 +77,7 @@ ONLY_FOR: dict[str, set[str]] = {
     "timm": {"models"},
     "accelerate": {"trainers"},
     "pycocotools": {"benchmarks", "datasets"},
-    "matplotlib": {"benchmarks", "datasets"},
+    "matplotlib": {"benchmarks", "datasets", "experiments"},
     "safetensors": {"runs"},
     "faiss": {"class_index"},
     "numba": {"kernels"},
@@ -174,7 +181,7 @@ def test_the_three_parts_do_not_know_each_other() -> None:
     for one in PARTS:
         assert not MAY_IMPORT[one] & PARTS
     combining = {name for name, allowed in MAY_IMPORT.items() if len(allowed & PARTS) > 1}
-    assert combining == {"trainers", "evaluation", "inference", "benchmarks"}
+    assert combining == {"trainers", "evaluation", "inference", "benchmarks", "experiments"}
 
 
 def test_views_read_only_through_app_data() -> None:

@@ -17,6 +17,7 @@ from workbench.bench_commands import add_bench
 from workbench.command import Commands, Outcome, Parser, command
 from workbench.data_commands import add_data
 from workbench.errors import ConfigError, RunError, WorkbenchError
+from workbench.experiment_commands import add_experiment
 from workbench.import_commands import add_import
 from workbench.vocabulary_commands import add_vocabulary
 
@@ -120,6 +121,7 @@ def _build_parser() -> argparse.ArgumentParser:
         _add_pack,
         add_vocabulary,
         add_bench,
+        add_experiment,
     ):
         add(commands)
     return parser

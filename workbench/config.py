@@ -121,8 +121,9 @@ class Loss:
     """What is minimised.
 
     Attributes:
-        name: "nearest" (the paper's), "streaming" (exact) or "dense" (the baseline).
-        k: Nearest classes taken as negatives (for "nearest").
+        name: "nearest" (the paper's), "streaming" (exact), "dense" (the baseline) or
+            "published" (the paper's with its code's quirk, for comparison).
+        k: Nearest classes taken as negatives (for "nearest", "published").
         search: How they are found: "exact", or for tables above about 50,000 classes "index"
             (approximate, needs faiss; a resumed run builds it anew and may differ in a few
             neighbours).

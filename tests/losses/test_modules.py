@@ -43,8 +43,8 @@ def generator() -> torch.Generator:
     return torch.Generator().manual_seed(0)
 
 
-def test_the_registry_names_the_three_losses() -> None:
-    assert set(LOSSES) == {"nearest", "streaming", "dense"}
+def test_the_registry_names_the_losses() -> None:
+    assert set(LOSSES) == {"nearest", "streaming", "dense", "published"}
     assert not get_loss("dense").uses_class_table
     with pytest.raises(ConfigError, match=r"loss\.name: .*'focal'.*nearest, streaming, dense"):
         get_loss("focal")

@@ -34,6 +34,7 @@ MEASUREMENTS: dict[str, str] = {
     "prepare-load": "workbench.benchmarks.prepare:measure_load",
     "prepare-reference": "workbench.benchmarks.prepare:measure_reference",
     "step": "workbench.benchmarks.step:measure_step",
+    "training": "workbench.experiments.budget:measure_training",
 }
 
 DEVICES = ("auto", "cpu", "cuda")

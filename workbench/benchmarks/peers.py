@@ -22,6 +22,7 @@ from workbench.benchmarks.truth import Case, Definition
 from workbench.distances import DISTANCES, ClassEmbeddings, get_distance
 from workbench.errors import ConfigError
 from workbench.losses import nearest_cross_entropy, streaming_cross_entropy
+from workbench.losses.as_published import published_cross_entropy
 
 LossFunction = Callable[[Case], Tensor]
 """From a case to the mean loss."""
@@ -75,15 +76,7 @@ def _reference(case: Case) -> Tensor:
     there, a target among its own neighbours is replaced by the class before it: see
     :func:`~workbench.benchmarks.truth.members`.
     """
-    pixels = functional.normalize(case.pixels, dim=1)
-    weight = functional.normalize(case.weight, dim=1)
-    own = case.targets[:, None]
-    with torch.no_grad():
-        found = torch.cdist(pixels, weight).topk(case.k, dim=1, largest=False).indices
-        found = torch.where(found == own, (found - 1).clamp_min(0), found)
-    gathered = weight[torch.cat((own, found), dim=1)]
-    logits = -case.temperature * (pixels[:, None, :] - gathered).norm(dim=2)
-    return functional.cross_entropy(logits, torch.zeros_like(case.targets))
+    return published_cross_entropy(case.pixels, _classes(case), case.targets, k=case.k).mean()
 
 
 def _cut_cross_entropy(_: Case) -> LossFunction:

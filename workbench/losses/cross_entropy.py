@@ -89,8 +89,8 @@ def streaming_cross_entropy(
     weights = None if class_weights is None else class_weights.detach().to(_precision(pixels))
     smooth = None
     if label_smoothing > 0:
-        every = classes.weight.new_ones(len(classes.weight)) if weights is None else weights
-        smooth = every.to(_precision(pixels)) * (label_smoothing / len(classes.weight))
+        smooth = torch.ones_like(classes.weight[:, 0]) if weights is None else weights
+        smooth = smooth.to(_precision(pixels)) * (label_smoothing / len(classes.weight))
 
     def block_loss(x: Tensor, own: ClassEmbeddings, ids: Tensor) -> LossGradients:
         hard = x.new_ones(len(ids)) if weights is None else weights[ids]
@@ -107,8 +107,8 @@ def streaming_cross_entropy(
             budget=budget,
         )
 
-    rows = _block_bytes(pixels, budget, _CPU_BLOCK)
-    total = _accumulate(pixels, classes, targets, distance, block_loss, ignore_index, rows)
+    size = _block_bytes(pixels, budget, _CPU_BLOCK)
+    total = _accumulate(pixels, classes, targets, distance, block_loss, ignore_index, size)
     if weights is not None:
         count = weights[targets[targets != ignore_index]].sum()
     return LossTerms(total, count)
@@ -168,8 +168,8 @@ def nearest_cross_entropy(
             want_offset=classes.bias is not None and classes.bias.requires_grad,
         )
 
-    rows = _block_bytes(pixels, budget, _CPU_BLOCK_NEAREST)
-    total = _accumulate(pixels, classes, targets, distance, block_loss, ignore_index, rows)
+    size = _block_bytes(pixels, budget, _CPU_BLOCK_NEAREST)
+    total = _accumulate(pixels, classes, targets, distance, block_loss, ignore_index, size)
     return LossTerms(total, count)
 
 

@@ -14,6 +14,7 @@ from workbench.class_index import ClassIndex, load_faiss
 from workbench.distances import ClassEmbeddings, get_distance
 from workbench.errors import ConfigError
 from workbench.kernels import PRODUCT
+from workbench.losses.as_published import published_cross_entropy
 from workbench.losses.cross_entropy import (
     LossTerms,
     Search,
@@ -190,6 +191,44 @@ class Nearest(SegmentationLoss):
         return search
 
 
+class Published(SegmentationLoss):
+    """The paper's loss as its authors' code computes it, for comparison with the repaired one."""
+
+    def __init__(self, settings: config.Loss, distance: str) -> None:
+        """Keeps the settings.
+
+        Args:
+            settings: The loss section of a configuration.
+            distance: "euclidean", the only one this loss knows.
+
+        Raises:
+            ConfigError: Another distance, or a logit adjustment.
+        """
+        super().__init__(settings, distance)
+        if distance != "euclidean" or settings.logit_adjustment > 0:
+            raise ConfigError(
+                "loss.name: published knows only --model.distance euclidean and no "
+                "logit adjustment; take nearest for others"
+            )
+
+    def forward(
+        self,
+        pixels: Tensor,
+        classes: ClassEmbeddings | None,
+        mask: Tensor,
+        generator: torch.Generator | None = None,
+    ) -> LossTerms:
+        """See :func:`~workbench.losses.as_published.published_cross_entropy`."""
+        chosen, targets = select_pixels(
+            pixels,
+            mask,
+            number=self.settings.pixels,
+            balance=self.settings.balance,
+            generator=generator,
+        )
+        return published_cross_entropy(chosen, _table(classes), targets, k=self.settings.k)
+
+
 class Dense(SegmentationLoss):
     """The baseline: C logits per pixel, upsampled, softmax."""
 
@@ -224,6 +263,7 @@ LOSSES: dict[str, type[SegmentationLoss]] = {
     "nearest": Nearest,
     "streaming": Streaming,
     "dense": Dense,
+    "published": Published,
 }
 
 

@@ -1,0 +1,62 @@
+"""``workbench experiment``: compare methods under one protocol."""
+
+from __future__ import annotations
+
+import argparse
+from pathlib import Path
+
+from workbench.command import Commands, Outcome, command
+
+
+def add_experiment(commands: Commands) -> None:
+    """Adds ``experiment``."""
+    text = "compare methods at equal memory and time, cell by cell; resumes what was stopped"
+    parser = command(commands, "experiment", _experiment, text, json_flag=False)
+    parser.add_argument("name", help="budgets, images, factors, classes or smoke")
+    parser.add_argument(
+        "--json",
+        dest="out",
+        metavar="DIR",
+        type=Path,
+        default=Path("benchmarks/accuracy"),
+        help="folder for the results, one JSON file a cell (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--data",
+        type=Path,
+        default=Path("data/experiments"),
+        help="folder of the generated pictures (default: %(default)s)",
+    )
+    parser.add_argument(
+        "--work",
+        type=Path,
+        default=Path("runs/experiments"),
+        help="folder of the runs (default: %(default)s)",
+    )
+    parser.add_argument("--only", default="*", help="pattern of the names of the cells to do")
+    parser.add_argument("--list", action="store_true", help="show the cells and what is done")
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+    parser.set_defaults(json=False)  # the results are files
+
+
+def _experiment(options: argparse.Namespace) -> Outcome:
+    from workbench.experiments import get_experiment
+    from workbench.experiments.run import run_experiment, standing
+
+    experiment = get_experiment(options.name)
+    if options.list:
+        result = standing(experiment.cells, options.out / experiment.name)
+        done = set(result.done)
+        lines = [f"{'done' if c.name in done else '-':>6}  {c.name}" for c in experiment.cells]
+        return Outcome({}, text="\n".join((experiment.question, *lines)))
+    result = run_experiment(
+        experiment,
+        options.out,
+        data=options.data,
+        work=options.work,
+        only=options.only,
+        device=options.device,
+    )
+    return Outcome(
+        {"experiment": experiment.name, "done": len(result.done), "missing": result.missing}
+    )

@@ -1,0 +1,174 @@
+"""Equal memory and equal time: which batch fits, and how many steps there is time for.
+
+Both are measured, in a fresh process, on the real data and the real loop. Steps are then
+fixed before training begins: what else the machine does changes how long a cell takes, not
+what it gives, and a cell that was stopped goes on to the same result.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from collections.abc import Iterable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from workbench import config
+from workbench.benchmarks.harness import OutOfMemory, Row, Spec, run_isolated
+from workbench.errors import ConfigError
+from workbench.experiments.plan import Cell, Experiment
+from workbench.progress import progress, say
+from workbench.runs import write_json
+
+STEPS = 8
+"""Timed steps of a measurement, after three that are not."""
+ROUNDS = 3
+"""Times a chosen batch is timed. Other work on the machine only adds: the smallest counts."""
+_WARM_UP = 3
+
+
+class Rate(NamedTuple):
+    """What a step of a method takes at some batch.
+
+    Attributes:
+        batch: Images per step.
+        crop: Their side in pixels.
+        peak_bytes: Largest memory during training beyond what the process had before it; None
+            if it did not fit the machine.
+        seconds: Of a step, reading and augmenting included: the median of a measurement, the
+            smallest over the rounds.
+        rounds: Measurements so far.
+    """
+
+    batch: int
+    crop: int
+    peak_bytes: int | None
+    seconds: float
+    rounds: int
+
+
+def measure_training(spec: Spec) -> Row:
+    """Trains a few steps on the real data; called in a fresh process.
+
+    Args:
+        spec: "config" (a nested :class:`~workbench.config.Run`), "device", "steps" timed.
+
+    Returns:
+        "peak_bytes" and "seconds" as in :class:`Rate`.
+    """
+    from statistics import median
+
+    import torch
+
+    from workbench.benchmarks.meter import PeakMeter
+    from workbench.inference import build_from_config
+    from workbench.losses import build_loss
+    from workbench.trainers.sampling import StepSampler, training_batches
+    from workbench.trainers.train import open_training_set
+    from workbench.trainers.trainer import Trainer
+
+    run = config.from_dict(spec["config"])
+    dataset = open_training_set(run.data)
+    torch.manual_seed(run.train.seed)
+    model = build_from_config(run, len(dataset.vocabulary))
+    trainer = Trainer(run, model, build_loss(run.loss, run.model.distance))
+    steps = _WARM_UP + int(spec["steps"])
+    sampler = StepSampler(len(dataset), run.train.batch_size, seed=0, start=0, stop=steps)
+    batches = training_batches(dataset, sampler, seed=0, workers=run.data.workers)
+    trainer.model.train()
+    meter = PeakMeter(spec["device"])
+    moments = []
+    for batch in batches:
+        trainer.train_step(batch)
+        moments.append(time.perf_counter())
+    taken = [after - before for before, after in pairwise(moments)]
+    return {"peak_bytes": meter.above(), "seconds": round(median(taken[_WARM_UP - 1 :]), 5)}
+
+
+class Rates:
+    """What was measured, kept in a file and added to."""
+
+    def __init__(self, path: Path, device: str) -> None:
+        """Reads what the file holds, if it is there."""
+        self.path, self.device = path, device
+        self.rows: dict[str, dict[str, Any]] = {}
+        if path.exists():
+            self.rows = {row["key"]: row for row in json.loads(path.read_text(encoding="utf-8"))}
+
+    def get(self, run: config.Run, method: str, classes: int, *, rounds: int = 1) -> Rate:
+        """The rate of a configuration, measured until there are enough rounds of it."""
+        batch, crop = run.train.batch_size, run.data.crop
+        key = f"{method}--{classes}-classes--{batch}x{crop}"
+        row = self.rows.get(key)
+        while row is None or (row["peak_bytes"] is not None and row["rounds"] < rounds):
+            row = self._measure(key, run, row)
+        return Rate(batch, crop, row["peak_bytes"], row["seconds"], row["rounds"])
+
+    def _measure(self, key: str, run: config.Run, before: dict[str, Any] | None) -> dict[str, Any]:
+        spec = {"bench": "training", "device": self.device, "config": config.to_dict(run)}
+        try:
+            found = run_isolated({**spec, "steps": STEPS})
+        except OutOfMemory:
+            found = {"peak_bytes": None, "seconds": math.inf}
+        row = {"key": key, **found, "rounds": 1}
+        if before is not None:
+            row["rounds"] = before["rounds"] + 1
+            row["seconds"] = min(before["seconds"], found["seconds"])
+            row["peak_bytes"] = max(before["peak_bytes"], found["peak_bytes"] or 0)
+        self.rows[key] = row
+        write_json(self.path, [self.rows[name] for name in sorted(self.rows)])
+        return row
+
+
+def fit(experiment: Experiment, cell: Cell, root: str, rates: Rates) -> Rate:
+    """The first batch of the experiment's list that the cell's memory holds.
+
+    Raises:
+        ConfigError: None does.
+    """
+    for batch, crop in experiment.batches:
+        run = _sized(experiment, cell, root, batch, crop)
+        rate = rates.get(run, cell.method, cell.world.classes)
+        if rate.peak_bytes is not None and rate.peak_bytes <= cell.memory:
+            return rates.get(run, cell.method, cell.world.classes, rounds=ROUNDS)
+    raise ConfigError(
+        f"{cell.name}: not even {experiment.batches[-1][0]} picture of "
+        f"{experiment.batches[-1][1]} pixels fits {cell.memory / 2**20:.0f} MiB"
+    )
+
+
+def fit_all(
+    experiment: Experiment, cells: Iterable[Cell], roots: dict[str, str], rates: Rates
+) -> dict[str, Rate]:
+    """The rate of every cell, by its name; cells that nothing fits are left out and told."""
+    found = {}
+    for cell in progress([*cells], description="measure", unit="cell"):
+        try:
+            found[cell.name] = fit(experiment, cell, roots[cell.world.name], rates)
+        except ConfigError as error:
+            say(f"left out: {error}")
+    return found
+
+
+def scheduled(experiment: Experiment, cell: Cell, rate: Rate, root: str) -> config.Run:
+    """The whole configuration of a cell: batch, steps, and what follows from them.
+
+    The learning rate falls with the square root of the batch, the usual rule for Adam; the
+    first twentieth of the steps warms up.
+    """
+    run = _sized(experiment, cell, root, rate.batch, rate.crop)
+    if cell.length == "time":
+        steps = max(1, int(experiment.seconds / rate.seconds))
+    else:
+        steps = max(1, experiment.images // rate.batch)
+    most = max(batch for batch, _ in experiment.batches)
+    lr = run.train.lr * math.sqrt(rate.batch / most)
+    train = {"steps": steps, "lr": lr, "warmup_steps": steps // 20}
+    return config.from_dict({"train": train}, base=run)
+
+
+def _sized(experiment: Experiment, cell: Cell, root: str, batch: int, crop: int) -> config.Run:
+    values = {"data": {"root": root, "crop": crop}, "train": {"batch_size": batch}}
+    return config.from_dict(values, base=experiment.settings(cell))
