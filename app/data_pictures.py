@@ -15,7 +15,7 @@ import pandas as pd
 import streamlit as st
 from PIL import Image
 
-from app import data
+from app import data, garbage
 from app.pictures import Ids, PictureIndex, index_pictures
 from workbench.errors import WorkbenchError
 from workbench.runs import RunDirectory, Stamp, stamp
@@ -88,8 +88,13 @@ def warm_up(path: str) -> None:
     """Loads torch and the network beside the page, so that the first click need not wait."""
     key = (path, stamp(path, "config", "vocabulary", "checkpoints"))
     if key not in _warming:
-        _warming[key] = threading.Thread(target=data.model, args=(path,), daemon=True)
+        _warming[key] = threading.Thread(target=_load, args=(path,), daemon=True)
         _warming[key].start()
+
+
+def _load(path: str) -> None:
+    data.model(path)
+    garbage.set_aside()  # torch is loaded now
 
 
 def is_warm(path: str) -> bool:

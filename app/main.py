@@ -14,7 +14,7 @@ _ICON = str(Path(__file__).with_name("favicon.svg"))
 if _REPOSITORY not in sys.path:
     sys.path.insert(0, _REPOSITORY)
 
-from app import preload  # noqa: E402
+from app import garbage, preload  # noqa: E402
 
 st.set_page_config(page_title="Workbench", page_icon=_ICON, layout="wide")
 
@@ -31,7 +31,9 @@ page = st.navigation(
 )
 preload.send(page.url_path)
 # Only now: it loads pandas and plotly, while the browser works on what it was just sent.
-from app import shell  # noqa: E402
+with garbage.paused():
+    from app import shell
 
 with shell.open_run():
     page.run()
+garbage.set_aside()

@@ -35,14 +35,15 @@ def page() -> None:
         "What one training step holds above the network itself: class scores, loss and their "
         "gradients. A dense head makes C numbers for every pixel, an embedding head only D."
     )
-    _explore(run)
+    rows = data_machine.benchmark_rows(str(shell.REPOSITORY / "benchmarks"))
+    measured = memory_frames.measured(rows)
+    _explore(run, measured)
+    _measured(rows, measured)  # the same whatever is chosen above
 
 
 @st.fragment
-def _explore(run: shell.Context) -> None:
+def _explore(run: shell.Context, measured: pd.DataFrame) -> None:
     """Choices, chart and sums; a change draws nothing else again."""
-    rows = data_machine.benchmark_rows(str(shell.REPOSITORY / "benchmarks"))
-    measured = memory_frames.measured(rows)
     classes, setting = _controls(run, measured)
     parts = memory_frames.parts_table(classes, setting)
     _headline(parts, classes)
@@ -64,7 +65,6 @@ def _explore(run: shell.Context) -> None:
         st.subheader(f"At {classes:,} classes")
         shell.show_plot(charts.memory_bars(parts, dark=shell.dark()), "memory_bars")
         _sums(parts, setting, classes)
-    _measured(rows, measured, setting)
 
 
 def _controls(run: shell.Context, measured: pd.DataFrame) -> tuple[int, Setting]:
@@ -165,7 +165,7 @@ def _sums(parts: pd.DataFrame, setting: Setting, classes: int) -> None:
     )
 
 
-def _measured(rows: list[dict[str, Any]], measured: pd.DataFrame, setting: Setting) -> None:
+def _measured(rows: list[dict[str, Any]], measured: pd.DataFrame) -> None:
     st.subheader("Formula beside measurement")
     if measured.empty:
         shell.explain_missing(
