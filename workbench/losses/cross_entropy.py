@@ -87,10 +87,7 @@ def streaming_cross_entropy(
     """
     count = _labelled(targets, len(classes.weight), ignore_index)
     weights = None if class_weights is None else class_weights.detach().to(_precision(pixels))
-    smooth = None
-    if label_smoothing > 0:
-        smooth = torch.ones_like(classes.weight[:, 0]) if weights is None else weights
-        smooth = smooth.to(_precision(pixels)) * (label_smoothing / len(classes.weight))
+    smooth = _smoothing(classes.weight.to(_precision(pixels)), weights, label_smoothing)
 
     def block_loss(x: Tensor, own: ClassEmbeddings, ids: Tensor) -> LossGradients:
         hard = x.new_ones(len(ids)) if weights is None else weights[ids]
@@ -218,6 +215,14 @@ def dense_cross_entropy(
         label_smoothing=label_smoothing,
     )
     return LossTerms(total, (targets != ignore_index).sum())
+
+
+def _smoothing(weight: Tensor, weights: Tensor | None, share: float) -> Tensor | None:
+    """What each class gets of every pixel's target (C,); None without smoothing."""
+    if share == 0:
+        return None
+    every = torch.ones_like(weight[:, 0]) if weights is None else weights
+    return every.detach() * (share / len(weight))
 
 
 def _block_bytes(pixels: Tensor, budget: int, cpu: int) -> int:
