@@ -24,13 +24,15 @@ def test_pixels_have_the_colour_of_their_class_and_lie_on_the_sphere() -> None:
 
 def test_pixels_are_coloured_by_a_probability_where_it_is_given() -> None:
     known = np.array([0.25, 0.5, 1.0])
-    for size, kind in ((2, "scatter"), (3, "scatter3d")):
+    for size, kind in ((2, "scatter"), (3, "mesh3d")):
         pixels, classes = sphere(
             CLASSES[:, :size] + 1, PIXELS[:, :size] + 1, LABELS, NAMES, probability=known
         ).data
         assert pixels.type == kind
-        np.testing.assert_allclose(np.array(pixels.marker.color, dtype=float), known)
-        assert (pixels.marker.cmin, pixels.marker.cmax) == (0, 1)
+        shown = pixels.marker.color if size == 2 else pixels.intensity
+        np.testing.assert_allclose(np.array(shown, dtype=float), known)
+        scale = pixels.marker if size == 2 else pixels
+        assert (scale.cmin, scale.cmax) == (0, 1)
         assert list(pixels.hovertext) == ["0.250", "0.500", "1.000"]
         assert list(classes.text) == ["road", "&lt;b&gt;car&lt;/b&gt;"]
 

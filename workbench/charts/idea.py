@@ -235,7 +235,7 @@ def sphere(
             )
         )
     if probability is not None:
-        _color_by(plot.data[0], probability)
+        _shade(plot, probability)
     if size == 2:
         plot.update_xaxes(visible=False, range=[-1.4, 1.4])
         plot.update_yaxes(visible=False, range=[-1.3, 1.3], scaleanchor="x")
@@ -243,8 +243,21 @@ def sphere(
     return plot.update_layout(scene=_SCENE, dragmode="orbit")
 
 
-def _color_by(points: go.Scatter | go.Scatter3d, probability: Floats) -> None:
+def _shade(plot: Any, probability: Floats) -> None:  # noqa: ANN401 a figure, as the stubs see it
+    """Colours the pixels by a number; those of a sphere become a surface, which hides its back."""
+    pixels, classes = plot.data
     bar = {"title": {"text": "probability", "side": "right"}, "thickness": 14, "len": 0.7}
     scale = {"colorscale": list(IOU_RAMP), "cmin": 0, "cmax": 1, "showscale": True, "colorbar": bar}
     said = [f"{value:.3f}" for value in probability]
-    points.update(marker={"color": probability, "size": 5, **scale}, opacity=1, hovertext=said)
+    if pixels.type == "scatter":
+        pixels.update(marker={"color": probability, **scale}, opacity=1, hovertext=said)
+        return
+    surface = go.Mesh3d(
+        **{axis: pixels[axis] for axis in "xyz"},
+        **{"alphahull": 0, "intensity": probability, "hovertext": said, "hoverinfo": "text"},
+        lighting={"ambient": 1, "diffuse": 0, "specular": 0},
+        **scale,
+    )
+    classes.update({axis: 1.05 * classes[axis] for axis in "xyz"})  # or half of each were inside
+    plot.data = ()
+    plot.add_traces([surface, classes])
