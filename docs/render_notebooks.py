@@ -26,7 +26,8 @@ _FOLDS = {
     "<details><summary>Solution</summary>": "a-solution-begins",
     "</details>": "a-solution-ends",
 }
-_KERNEL_FILE = re.compile(r"\S*ipykernel_\d+\S*\.py:\d+")
+_KERNEL_FILE = re.compile(r"\S*ipykernel_\d+\S*\.py:\d+")  # where a warning comes from
+_BAR = re.compile(r"[^\r\n]*\d+%\|[^\r\n]*\|[^\r\n]*[\r\n]*")  # of progress, as tqdm draws it
 
 
 def render(path: Path, target: Path) -> None:
@@ -47,9 +48,11 @@ def render(path: Path, target: Path) -> None:
 def as_page(notebook: nbformat.NotebookNode, name: str) -> str:
     """A notebook that has run, as HTML."""
     for cell in notebook.cells:
-        for output in cell.get("outputs", []):
-            if output.output_type == "stream":  # warnings name the kernel's temporary file
-                output.text = _KERNEL_FILE.sub("this notebook", output.text)
+        outputs = cell.get("outputs", [])
+        for stream in [one for one in outputs if one.output_type == "stream"]:
+            stream.text = _BAR.sub("", _KERNEL_FILE.sub("this notebook", stream.text))
+            if not stream.text.strip():
+                outputs.remove(stream)
         if "solution" in cell.metadata.get("tags", []):
             for tag, word in _FOLDS.items():
                 cell.source = cell.source.replace(tag, word)

@@ -14,6 +14,10 @@ from helpers.notebooks import REPOSITORY
 PLOT = "from workbench.charts import figure\nfigure(height=200).add_scatter(y=[1, 2])"
 WIDGET = "from workbench.widgets import TrainingMonitor\nTrainingMonitor({run!r})"
 WARNING = "import warnings\nwarnings.warn('mind this')"
+BAR = """from workbench.progress import progress
+for number in progress(range(3), description="count"):
+    pass
+print("counted", number + 1)"""
 SOLUTION = (
     "<details><summary>Solution</summary>\n\n```python\nx = 41\n\ny = 1\n```\n\nSo.\n\n</details>"
 )
@@ -33,7 +37,7 @@ def test_a_page_stands_alone(
     script: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     widget = WIDGET.format(run=str(REPOSITORY / "runs" / "demo"))
-    code = [nbformat.v4.new_code_cell(text) for text in (PLOT, widget, widget, WARNING)]
+    code = [nbformat.v4.new_code_cell(text) for text in (PLOT, widget, widget, WARNING, BAR)]
     solution = nbformat.v4.new_markdown_cell(SOLUTION, metadata={"tags": ["solution"]})
     after = nbformat.v4.new_markdown_cell("## Afterwards")
     path = tmp_path / "one.ipynb"
@@ -46,6 +50,7 @@ def test_a_page_stands_alone(
     assert page.count("Plotly.newPlot(") == 3
     assert len(re.findall(r"\* plotly\.js v", page)) == 1
     assert "mind this" in page and "ipykernel_" not in page
+    assert "counted 3" in page and "100%|" not in page
     # The solution is folded away, with all that belongs to it and nothing else.
     (folded,) = re.findall(r"<details>(.*?)</details>", page, flags=re.DOTALL)
     text = re.sub(r"<[^>]+>", "", folded)
