@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import re
 import subprocess
 import sys
 from collections.abc import Mapping
@@ -44,7 +45,27 @@ def with_parameters(
     return notebook
 
 
-def copy_notebook(path: Path, folder: Path, values: Mapping[str, object]) -> Path:
+def solution_blocks(cell: nbformat.NotebookNode) -> list[str]:
+    """The Python in a cell that holds the solution of an exercise, else nothing."""
+    if "solution" not in cell.metadata.get("tags", []):
+        return []
+    return re.findall(r"^```python\n(.*?)^```$", cell.source, flags=re.DOTALL | re.MULTILINE)
+
+
+def with_solutions(notebook: nbformat.NotebookNode) -> nbformat.NotebookNode:
+    """Puts the code of a solution behind its cell, to be run with the others."""
+    cells = []
+    for cell in notebook.cells:
+        cells.append(cell)
+        for number, block in enumerate(solution_blocks(cell)):
+            cells.append(nbformat.v4.new_code_cell(block.rstrip(), id=f"solution-{number}"))
+    notebook.cells = cells
+    return notebook
+
+
+def copy_notebook(
+    path: Path, folder: Path, values: Mapping[str, object], *, solved: bool = False
+) -> Path:
     """Writes FOLDER/notebooks/NAME, from where the demo run and the measurements are found."""
     for name in _LINKED:
         link = folder / name
@@ -53,7 +74,8 @@ def copy_notebook(path: Path, folder: Path, values: Mapping[str, object]) -> Pat
             link.symlink_to(REPOSITORY / name)
     copy = folder / "notebooks" / path.name
     copy.parent.mkdir(exist_ok=True)
-    nbformat.write(with_parameters(nbformat.read(path, as_version=4), values), copy)
+    notebook = with_parameters(nbformat.read(path, as_version=4), values)
+    nbformat.write(with_solutions(notebook) if solved else notebook, copy)
     return copy
 
 

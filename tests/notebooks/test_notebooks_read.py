@@ -23,7 +23,9 @@ from helpers.notebooks import (
     copy_notebook,
     is_parameters,
     parameter_names,
+    solution_blocks,
     with_parameters,
+    with_solutions,
 )
 from notebooks.parameters import TEST_PARAMETERS
 
@@ -78,6 +80,20 @@ def parameter_cells(notebook: Notebook) -> list[str]:
     if len(cells) != 1:
         return [f"{len(cells)} cells are tagged parameters"]
     return [] if parameter_names(cells[0].source) else ["the parameters cell assigns nothing"]
+
+
+def exercises(notebook: Notebook) -> list[str]:
+    """One exercise, and behind it a cell that is its solution, closed, and nothing else."""
+    tags = [cell.metadata.get("tags", []) for cell in notebook.cells]
+    places = [at for at, found in enumerate(tags) if "solution" in found]
+    if len(places) != 1:
+        return [f"{len(places)} cells are tagged solution"]
+    asked, told = (notebook.cells[at].source for at in (places[0] - 1, places[0]))
+    closed = told.startswith("<details><summary>Solution</summary>\n")
+    whole = told.count("<details") == 1 and told.endswith("\n</details>")
+    found = [] if asked.startswith("## Exercise\n") else ["no exercise before the solution"]
+    found += [] if closed and whole else ["the solution is not one closed <details>"]
+    return found + ([] if solution_blocks(notebook.cells[places[0]]) else ["no code solves it"])
 
 
 def missing_names(notebook: Notebook) -> list[str]:
@@ -135,7 +151,7 @@ def _offered(module: str, name: str) -> bool:
 
 RULES: list[Callable[[Notebook], list[str]]] = [
     *(long_cells, stored, definitions, local_paths, silent_stretches),
-    *(parameter_cells, missing_names),
+    *(parameter_cells, exercises, missing_names),
 ]
 
 
@@ -144,7 +160,7 @@ RULES: list[Callable[[Notebook], list[str]]] = [
 def test_notebook_keeps_the_rules(rule: Callable[[Notebook], list[str]], path: Path) -> None:
     notebook = nbformat.read(path, as_version=4)
     nbformat.validate(notebook)
-    assert rule(notebook) == []
+    assert rule(with_solutions(notebook)) == []
 
 
 def test_notebooks_are_ruff_clean() -> None:
@@ -210,6 +226,29 @@ def test_a_rule_can_fail(rule: Callable[[Notebook], list[str]], source: str) -> 
 )
 def test_a_rule_can_pass(rule: Callable[[Notebook], list[str]], source: str) -> None:
     assert rule(notebook_of(source)) == []
+
+
+def exercise(*, asked: str = "## Exercise\n\nHow?", told: str) -> Notebook:
+    cells = [nbformat.v4.new_markdown_cell(asked), nbformat.v4.new_markdown_cell(told)]
+    cells[1].metadata["tags"] = ["solution"]
+    return nbformat.v4.new_notebook(cells=cells)
+
+
+SOLUTION = (
+    "<details><summary>Solution</summary>\n\n```python\nx = 1\ny = 2\n```\n\nSo.\n\n</details>"
+)
+
+
+def test_a_solution_is_found_and_run_behind_its_cell() -> None:
+    good = exercise(told=SOLUTION)
+    assert exercises(good) == []
+    kinds = [(cell.cell_type, cell.source) for cell in with_solutions(good).cells]
+    assert kinds[2:] == [("code", "x = 1\ny = 2")]
+    assert exercises(exercise(asked="A word.", told=SOLUTION)) != []
+    assert exercises(exercise(told=SOLUTION.replace("<details>", "<details open>"))) != []
+    assert exercises(exercise(told=SOLUTION + "\n\nMore.")) != []
+    assert exercises(exercise(told=SOLUTION.replace("```python", "```"))) != []
+    assert exercises(notebook_of("1")) != []
 
 
 def test_what_a_run_stores_is_found() -> None:

@@ -1,4 +1,7 @@
-"""Every notebook runs from top to bottom: shrunk in `make test`, as it is in `make test-slow`."""
+"""Every notebook runs from top to bottom: shrunk in `make test`, as it is in `make test-slow`.
+
+Shrunk, the exercises are solved as well.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ def shown(notebook: nbformat.NotebookNode) -> int:
 
 @every_notebook
 def test_notebook_runs_with_test_parameters(path: Path, tmp_path: Path) -> None:
-    copy = copy_notebook(path, tmp_path, TEST_PARAMETERS[path.stem])
+    copy = copy_notebook(path, tmp_path, TEST_PARAMETERS[path.stem], solved=True)
     assert shown(run_notebook(copy, cell_timeout=120, timeout=280)) >= 5
 
 
