@@ -87,6 +87,10 @@ def test_rows_get_unit_length() -> None:
     found = unit_rows(table)
     assert np.linalg.norm(found, axis=1) == pytest.approx(1.0)
     assert found[2] / found[2][0] == pytest.approx(table[2] / table[2][0])
+    table[1], table[3, 0], table[5, 2] = 0.0, np.inf, np.nan  # warnings are errors here
+    odd = unit_rows(table)
+    assert (odd[1] == 0).all() and np.isnan(odd[3]).any() and np.isnan(odd[5]).all()
+    assert (odd[[0, 2, 4, 6, 7, 8]] == found[[0, 2, 4, 6, 7, 8]]).all()
 
 
 def test_shared_attributes_beside_chance() -> None:

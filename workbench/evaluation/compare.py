@@ -12,6 +12,7 @@ import numpy as np
 import pandas as pd
 from numpy.typing import NDArray
 
+from workbench.evaluation.map_quality import unit_rows
 from workbench.evaluation.procrustes import Floats, rotation_onto
 
 TIE: Final = 0.0005
@@ -207,8 +208,11 @@ def drift(a: NDArray[np.floating], b: NDArray[np.floating], *, seed: int = 0) ->
     if a.ndim != 2 or b.ndim != 2 or len(a) != len(b):
         raise ValueError(f"two tables of the same classes, not of shapes {a.shape} and {b.shape}")
     width = max(a.shape[1], b.shape[1])
-    first, second = _unit(a, width), _unit(b, width)
-    known = np.isfinite(first).all(axis=1) & np.isfinite(second).all(axis=1)
+    # Turned onto one another in as many dimensions: the smaller is filled up with zeros.
+    first, second = (
+        np.pad(unit_rows(table), ((0, 0), (0, width - table.shape[1]))) for table in (a, b)
+    )
+    known = _have_direction(first) & _have_direction(second)
     distance = np.full(len(a), np.nan)
     if not known.any():
         return Drift(distance, float("nan"), a.shape[1] != b.shape[1])
@@ -222,10 +226,5 @@ def _turned_apart(onto: Floats, points: Floats) -> Floats:
     return np.asarray(np.linalg.norm(points @ rotation_onto(points, onto) - onto, axis=1))
 
 
-def _unit(points: NDArray[np.floating], width: int) -> Floats:
-    """Rows of unit length, filled up with zeros; NaN where a row has no direction."""
-    values = np.asarray(points, dtype=np.float64)
-    length = np.linalg.norm(values, axis=1, keepdims=True)
-    usable = np.isfinite(length) & (length > 0)
-    unit = np.where(usable, values / np.where(usable, length, 1.0), np.nan)
-    return np.pad(unit, ((0, 0), (0, width - values.shape[1])))
+def _have_direction(unit: Floats) -> NDArray[np.bool_]:
+    return np.asarray(np.isfinite(unit).all(axis=1) & unit.any(axis=1))

@@ -31,9 +31,14 @@ class MapQuality(NamedTuple):
 
 
 def unit_rows(table: NDArray[np.floating]) -> Floats:
-    """Rows of unit length, as the distances compare classes; (N, D) to (N, D)."""
+    """Rows of unit length, as the distances compare classes; (N, D) to (N, D).
+
+    A row of zeros has no direction and stays; one that holds NaN or infinity becomes NaN.
+    """
     points = np.asarray(table, dtype=np.float64)
-    return np.asarray(points / np.linalg.norm(points, axis=1, keepdims=True))
+    length = np.linalg.norm(points, axis=1, keepdims=True)
+    usable = np.where(np.isfinite(length), np.maximum(length, 1e-12), np.nan)
+    return np.asarray(points / usable)
 
 
 def map_quality(

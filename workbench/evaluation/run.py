@@ -182,11 +182,11 @@ def project_run(run: RunDirectory, *, seed: int = 0) -> dict[str, Any]:
     """
     kept = run.embedding_steps()
     if not kept:
-        run.read_embeddings()  # raises, and says what is missing
+        run.read_points()  # raises, and says what is missing
     # Evenly spaced, the last one included: a long run keeps hundreds of tables.
     steps = [kept[place] for place in evenly_spaced(len(kept), MOST_STEPS)]
     with run.lock():
-        tables = {step: run.read_embeddings(step).float().numpy() for step in steps}
+        tables = {step: run.read_points(step) for step in steps}
         projection = project_steps(tables, seed=seed)
         run.write_projection(projection)
     return {"run": str(run.path), "classes": len(tables[steps[-1]]), "steps": steps}
