@@ -8,7 +8,7 @@ let current = null;
 
 function classOf(ids, point) {
   const own = ids[point.__data__?.i];
-  return typeof own === "number" ? own : own?.[0];
+  return own?.length === 1 ? own[0] : undefined; // other charts keep other things there
 }
 
 function mark(main, classId) {

@@ -54,11 +54,13 @@ class Context:
         path: Its folder.
         name: Its name.
         split: The evaluated split in view; None before the first evaluation.
+        runs: All runs in the folder, in the order of the picker.
     """
 
     path: str
     name: str
     split: str | None
+    runs: tuple[RunInfo, ...]
 
     def command(self, verb: str) -> str:
         """The shell command that makes something for this run."""
@@ -107,12 +109,7 @@ def _pick_run() -> None:
     if wanted is not None and wanted not in names:
         st.warning(f"There is no run {plain(wanted)} here; this is {plain(name)}.")
     state.publish("run", name)
-    st.session_state[_CONTEXT] = Context(str(info.path), name, split)
-
-
-def all_runs() -> list[RunInfo]:
-    """All runs in the folder, in the order of the picker."""
-    return data.runs(runs_folder(sys.argv[1:]))
+    st.session_state[_CONTEXT] = Context(str(info.path), name, split, tuple(found))
 
 
 def context() -> Context:

@@ -27,7 +27,7 @@ def page() -> None:
         _headline(data.summary(run.path, run.split) or {}, table, run.split)
     _charts(run, table)
     _all_runs(run)
-    comparison.show(run, shell.all_runs())
+    comparison.show(run)
 
 
 def _charts(run: shell.Context, table: pd.DataFrame | None) -> None:
@@ -102,7 +102,7 @@ def _headline(summary: dict[str, Any], table: pd.DataFrame, split: str) -> None:
 
 def _all_runs(run: shell.Context) -> None:
     """The runs on disk; a row picked opens that run."""
-    infos = shell.all_runs()
+    infos = run.runs
     names = [info.name for info in infos]
     key = f"runs_{abs(hash((run.name, *names)))}"
 

@@ -18,7 +18,7 @@ from helpers.runs import replace_per_class
 from scipy.stats import ortho_group
 from streamlit.testing.v1 import AppTest
 
-from app import pace
+from app import data_compare, pace
 from workbench.runs import RunDirectory
 from workbench.vocabulary import Vocabulary
 
@@ -160,6 +160,44 @@ def test_two_runs_are_compared(runs: Path, open_app: Open) -> None:
     assert app.query_params["compare"] == "variant"
 
 
+def test_one_chart_of_the_comparison_at_a_time(runs: Path, open_app: Open) -> None:
+    add_variant(runs, 0.0)
+    app = open_app(runs, compare="variant")
+
+    def axes() -> set[str]:
+        titles = [figure["layout"]["yaxis"].get("title") or {} for figure in charts_of(app)]
+        return {str(title.get("text")) for title in titles}
+
+    assert "IoU in variant" in axes()
+    app.button_group(key="compare_chart").set_value("Drift").run()
+    assert not app.exception
+    assert "IoU in variant" not in axes() and "would drift" in words(app)
+    app.button_group(key="compare_chart").set_value("Groups").run()
+    assert not app.exception
+    assert "would drift" not in words(app)
+    assert "Change of each group" in words(app)
+
+
+def test_a_comparison_is_worked_out_once_until_a_run_changes(
+    runs: Path, open_app: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    add_variant(runs, 0.0)
+    made: list[int] = []
+    real = data_compare.side_by_side
+    monkeypatch.setattr(
+        data_compare, "side_by_side", lambda *given: [made.append(1), real(*given)][1]
+    )
+    app = open_app(runs, compare="variant")
+    app.button_group(key="compare_list").set_value("All classes").run()
+    assert len(made) == 1
+    run = RunDirectory(runs / "variant")
+    table = run.read_per_class("val")
+    replace_per_class(run, table.assign(iou=table["iou"] + 0.25))
+    app.run()
+    assert len(made) == 2
+    assert numbers(app)["Mean change"] == "+0.250"
+
+
 def test_the_chosen_class_is_followed_into_the_comparison(runs: Path, open_app: Open) -> None:
     add_variant(runs, 0.0)
     app = open_app(runs, compare="variant", **{"class": "1283"})
@@ -191,6 +229,8 @@ def test_embeddings_of_other_width_are_said_to_be(runs: Path, open_app: Open) ->
     wide = np.pad(RunDirectory(runs / "demo").read_points(), ((0, 0), (0, 8)))
     run.write_embeddings(2000, torch.from_numpy(wide).float())
     app = open_app(runs, compare="variant")
+    app.button_group(key="compare_chart").set_value("Drift").run()
+    assert not app.exception
     assert "24 and 32 dimensions" in words(app)
     assert numbers(app)["Median drift"] == "0.000"
 
