@@ -18,7 +18,7 @@ from typing import Any, Literal
 
 import yaml
 
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, first_line
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -385,14 +385,10 @@ def load_yaml(path: Path) -> Run:
     try:
         values = yaml.safe_load(path.read_text(encoding="utf-8"))
     except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot read the configuration: {_first_line(error)}") from error
+        raise ConfigError(f"{path}: cannot read the configuration: {first_line(error)}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected sections data, model, loss and train")
     try:
         return from_dict(values)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

@@ -21,3 +21,9 @@ class DataError(WorkbenchError):
 
 class RunError(WorkbenchError):
     """A run directory is missing, locked by another process or incomplete."""
+
+
+def first_line(error: BaseException) -> str:
+    """What an error of another library says, without its details; its name if it says nothing."""
+    said = (line.strip() for line in str(error).splitlines())
+    return next((line for line in said if line), type(error).__name__)

@@ -18,7 +18,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from workbench.constants import IGNORE_INDEX
-from workbench.errors import DataError
+from workbench.errors import DataError, first_line
 
 DATA_FOLDER: Final = Path(__file__).parent / "data"
 REQUIRED_COLUMNS: Final = (
@@ -107,7 +107,7 @@ class Vocabulary:
         try:
             table = pd.read_parquet(path)
         except (OSError, ValueError) as error:
-            raise DataError(f"{path}: not a readable vocabulary ({_first_line(error)})") from error
+            raise DataError(f"{path}: not a readable vocabulary ({first_line(error)})") from error
         try:
             return cls(table)
         except DataError as error:
@@ -181,7 +181,7 @@ def read_table(path: Path | str, *, number: bool = False) -> pd.DataFrame:
     try:
         table = pd.read_csv(path, dtype=str, keep_default_na=False, encoding="utf-8")
     except (OSError, ValueError) as error:
-        raise DataError(f"{path}: not a readable class table ({_first_line(error)})") from error
+        raise DataError(f"{path}: not a readable class table ({first_line(error)})") from error
     if not isinstance(table.index, pd.RangeIndex):  # pandas took the first field for a label
         raise DataError(
             f"{path}: the rows have more fields than the header; put names with a comma in quotes"
@@ -373,7 +373,3 @@ def _whole_numbers(
     numbers = [int(value) if value else None for value in text]
     parsed: pd.Series[int] = pd.Series(numbers, dtype="Int64", index=column.index)
     return parsed
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

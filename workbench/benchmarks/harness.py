@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.benchmarks.machine import available_ram, describe_machine, limit_memory
-from workbench.errors import ConfigError, WorkbenchError
+from workbench.errors import ConfigError, WorkbenchError, first_line
 from workbench.progress import progress
 from workbench.runs import to_json, write_json
 
@@ -250,7 +250,7 @@ def answer_request(request: Mapping[str, Any], path: Path) -> None:
     except Exception as error:
         if not is_out_of_memory(error):
             raise
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         write_json(path, {"out_of_memory": reason}, sync=False)
 
 

@@ -34,7 +34,7 @@ from workbench.benchmarks.truth import (
     true_answer,
     verdict,
 )
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, first_line
 
 if TYPE_CHECKING:
     from workbench.benchmarks.peers import LossFunction
@@ -158,7 +158,7 @@ def measure_loss(spec: Spec) -> Row:
     except Exception as error:
         if get_method(name).ours or is_out_of_memory(error):
             raise
-        raise Unavailable(f"{type(error).__name__}: {str(error).splitlines()[0][:200]}") from error
+        raise Unavailable(f"{type(error).__name__}: {first_line(error)[:200]}") from error
     leaves = [case.pixels, case.weight, *([] if case.bias is None else [case.bias])]
     found: list[Tensor] = []
 

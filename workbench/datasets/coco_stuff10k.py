@@ -18,7 +18,7 @@ from scipy.io import loadmat, whosmat
 from workbench.datasets.base import INVALID, SegmentationDataset, decode_mask
 from workbench.datasets.images import MAX_PIXELS
 from workbench.datasets.layout import Part
-from workbench.errors import DataError
+from workbench.errors import DataError, first_line
 from workbench.vocabulary import Vocabulary, load_table, raw_to_train
 
 _LISTS: Final = {"train": "train", "val": "test", "test": "test"}
@@ -208,7 +208,7 @@ def _parsing(path: Path) -> Iterator[None]:
             "or save it with -v7"
         ) from error
     except Exception as error:  # scipy's parser raises whatever a damaged byte leads it into
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise DataError(
             f"{path}: the variable 'S' cannot be read ({reason}); replace the file with an intact "
             "copy"

@@ -16,7 +16,7 @@ from urllib.parse import urlsplit
 
 import requests
 
-from workbench.errors import DataError
+from workbench.errors import DataError, first_line
 from workbench.progress import progress
 from workbench.runs.atomic import write_json
 
@@ -152,7 +152,7 @@ class ResumingDownloader:
         ) as error:
             raise _BrokenError(_reason(error, url)) from error
         except requests.RequestException as error:
-            raise DataError(f"{url}: {_first_line(error)}; check the address") from error
+            raise DataError(f"{url}: {first_line(error)}; check the address") from error
         self.forget()  # the server's file is not the one that was begun
         self._attempt(url)
 
@@ -251,7 +251,3 @@ def _causes(error: BaseException | None) -> Iterator[BaseException]:
 
 def _host(url: str) -> str:
     return urlsplit(url).netloc
-
-
-def _first_line(error: BaseException) -> str:
-    return (str(error).splitlines() or [type(error).__name__])[0]

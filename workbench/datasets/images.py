@@ -19,7 +19,7 @@ import numpy.typing as npt
 from PIL import Image
 
 from workbench.constants import IGNORE_ON_DISK
-from workbench.errors import DataError
+from workbench.errors import DataError, first_line
 
 MAX_PIXELS: Final = 89_478_485
 """Largest image opened: a file of a few kB can claim any size and fill the memory
@@ -54,7 +54,7 @@ def _opened(path: Path) -> Iterator[Image.Image]:
     except FileNotFoundError as error:
         raise DataError(f"{path}: the file is missing; restore it") from error
     except _UNDECODABLE as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0].rstrip(".")
+        reason = first_line(error).rstrip(".")
         raise DataError(
             f"{path}: cannot be decoded ({reason}); replace the file with an intact copy"
         ) from error

@@ -16,7 +16,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import IO, Final, Literal, NamedTuple
 
-from workbench.errors import DataError
+from workbench.errors import DataError, first_line
 from workbench.progress import progress
 from workbench.runs.atomic import TEMPORARY_PREFIX
 
@@ -221,7 +221,7 @@ def _reading(archive: Path) -> Iterator[None]:
     try:
         yield
     except (*_DAMAGE, OSError) as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
+        reason = first_line(error)
         raise BadArchiveError(
             f"{archive}: is damaged or cut short ({reason}); delete it and download it again"
         ) from error
