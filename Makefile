@@ -13,7 +13,7 @@ ARGS   ?=
 APP_INSTALLED  := $(VENV)/.installed-app
 TEST_INSTALLED := $(VENV)/.installed-test
 
-.PHONY: help app notebooks docs test test-fast test-slow lint format browser demo real-photos screenshots benchmarks performance clean
+.PHONY: help app notebooks docs test test-fast test-slow lint format browser demo real-photos screenshots benchmarks performance experiments accuracy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
@@ -103,6 +103,13 @@ benchmarks: $(TEST_INSTALLED) ## measure again what docs/performance.md says abo
 
 performance: $(APP_INSTALLED) ## make docs/performance.md from the measurements in benchmarks/
 	$(BIN)/python -m workbench.benchmarks.report benchmarks docs/performance.md
+
+experiments: $(APP_INSTALLED) ## train what docs/accuracy.md compares and is not there yet (hours; goes on where it was)
+	for name in budgets images factors classes; do $(BIN)/workbench experiment $$name $(ARGS); done
+	$(MAKE) accuracy
+
+accuracy: $(APP_INSTALLED) ## make docs/accuracy.md from the trainings in benchmarks/accuracy
+	$(BIN)/python -m workbench.experiments.report benchmarks/accuracy docs/accuracy.md
 
 clean: ## remove .venv and the tools' caches (never data or runs)
 	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,126 @@
+"""The page about accuracy says what the cells say, and what is missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from workbench.experiments.plan import METHODS, ROOMY, TIGHT
+from workbench.experiments.plot import draw_why
+from workbench.experiments.report import render_page
+from workbench.experiments.summary import aims, entries, interval
+
+CLASSES = 1284
+MACHINE = {"cpu": "Abacus 3", "cpu_count": 7, "ram_bytes": 2**33, "torch": "9", "gpus": []}
+
+
+def row(method: str, miou: float, *, seed: int = 0, **columns: Any) -> dict[str, Any]:
+    groups = {name: {"miou": miou, "classes": 9, "absent": 0} for name in ("rare", "stuff")}
+    score = {"miou": miou, "pixel_accuracy": 0.5, "groups": groups}
+    inside: dict[str, Any] = {"hit_rate": {"1": 0.1, "7": 0.2, "32": 0.3, "128": 0.4}}
+    if "dense" not in method:
+        inside |= {
+            "covered": {"7": 0.5},
+            "crowding": {"smallest": 0.1, "p05": 0.2, "median": 0.9, "within_margin": 0.01},
+            "effective_rank": 11.0,
+            "temperature": 20.0,
+            "gradients": {"rare": {"untouched": 0.75, "mean": 0.1}},
+        }
+    return {
+        "experiment": "budgets",
+        "method": method,
+        "title": METHODS[method][0],
+        "classes": CLASSES,
+        "memory": TIGHT,
+        "length": "time",
+        "seed": seed,
+        "batch": 16,
+        "crop": 128,
+        "steps": 600,
+        "images_seen": 9600,
+        "peak_bytes": 2**28,
+        "seconds_per_step": 0.8,
+        "dev": score,
+        "test": score,
+        "test_iou": [miou] * (CLASSES - 1) + [None],
+        "diagnostics": inside,
+        "curve": [[10.0, 5.0], [600.0, 1.0]],
+        "machine": {
+            "cpu": "Abacus 3",
+            "cpu_count": 7,
+            "ram_bytes": 2**33,
+            "torch": "9",
+            "gpus": [],
+        },
+        **columns,
+    }
+
+
+def by_text(rows: list[dict[str, Any]]) -> dict[str, bool | None]:
+    return {aim.text.split(",")[0]: aim.met for aim in aims(rows)}
+
+
+def test_seeds_are_one_entry_with_a_spread() -> None:
+    (entry,) = entries([row("ours", 0.3), row("ours", 0.4, seed=1), row("ours", 0.2, seed=2)])
+    assert (entry.miou, entry.low, entry.high) == (pytest.approx(0.3), 0.2, 0.4)
+
+
+def test_three_times_dense_is_an_aim_that_can_be_missed() -> None:
+    name = "best embedding / dense on drawn pixels"
+    assert by_text([row("ours", 0.31), row("dense", 0.1)])[name] is True
+    assert by_text([row("ours", 0.29), row("dense", 0.1)])[name] is False
+    assert by_text([row("ours", 0.29)])[name] is None
+
+
+def test_the_best_is_chosen_on_dev() -> None:
+    lucky = row("linear-64", 0.9) | {"dev": {"miou": 0.0}}
+    told = aims([row("ours", 0.31), lucky, row("dense", 0.1)])[1].reached
+    assert told.startswith(METHODS["ours"][0])
+
+
+def test_the_paper_is_beaten_outside_the_spread_or_not() -> None:
+    name = "ours above the paper's loss"
+    paper = [row("nearest", 0.1), row("nearest", 0.2, seed=1)]
+    assert by_text([row("ours", 0.3), row("ours", 0.21, seed=1), *paper])[name] is True
+    assert by_text([row("ours", 0.3), row("ours", 0.19, seed=1), *paper])[name] is False
+    assert by_text([row("ours", 0.3), *paper])[name] is None  # one seed has no spread
+
+
+def test_dense_has_room_only_where_it_learns() -> None:
+    name = "ours minus dense on the same images"
+    room: dict[str, Any] = {"experiment": "images", "memory": ROOMY, "length": "images"}
+    assert by_text([row("ours", 0.4, **room), row("dense", 0.3, **room)])[name] is True
+    assert by_text([row("ours", 0.25, **room), row("dense", 0.3, **room)])[name] is False
+    assert by_text([row("ours", 0.25, **room), row("dense", 0.1, **room)])[name] is None
+
+
+def test_the_rare_may_not_cost_the_rest() -> None:
+    name = "rare classes: sampling or logit adjustment / plain training at least 2"
+    factors = {"experiment": "factors"}
+    plain = row("ours-even", 0.1, **factors)
+    good = row("ours-adjusted", 0.2, **factors)
+    assert by_text([plain, good])[name] is True
+    costly = good | {"test": good["test"] | {"miou": 0.08}}
+    assert by_text([plain, costly])[name] is False
+
+
+def test_an_interval_pairs_the_classes() -> None:
+    a, b = row("dense", 0.1), row("ours", 0.3)
+    b["test_iou"][7] = None  # a class one of them lacks is left out
+    paired = interval(a, b)
+    assert paired.classes == CLASSES - 2
+    assert paired.change == pytest.approx(0.2)
+
+
+def test_the_page_names_what_was_not_run() -> None:
+    rows = [row("ours", 0.3123), row("dense", 0.1)]
+    page = render_page(rows, {"budgets": ["nearest--x"], "factors": []})
+    assert "**0.312**" in page and "Abacus 3" in page
+    assert "`nearest--x`" in page
+    assert "its cells were not run yet" in page
+
+
+def test_the_picture_is_a_png() -> None:
+    rows = [row("ours", 0.3), row("ours", 0.2, seed=1), row("dense", 0.1), row("nearest", 0.05)]
+    assert draw_why(entries(rows)).startswith(b"\x89PNG")
