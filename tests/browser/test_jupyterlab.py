@@ -22,7 +22,12 @@ if TYPE_CHECKING:
 
 pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
-SHOWN = ("01_the_idea", "08_class_map")
+SHOWN: dict[str, dict[str, object]] = {
+    "01_the_idea": {"counts": [21]},
+    "03_pascal_voc": {"steps": 60},  # long enough to be seen training
+    "08_class_map": {},
+}
+"""Notebooks in which each widget is shown, and what else they are given."""
 _TRACKER = "@jupyterlab/notebook-extension/tracker.jupyterlab-settings"
 _QUIET = "@jupyterlab/apputils-extension/notification.jupyterlab-settings"
 
@@ -32,7 +37,7 @@ RUN_ALL = """async () => {
   const panel = app.shell.currentWidget;
   await panel.context.ready;
   await panel.sessionContext.ready;
-  await app.commands.execute('notebook:run-all-cells');
+  window.ran = app.commands.execute('notebook:run-all-cells');
 }"""
 CELLS = """() => window.jupyterapp.shell.currentWidget.content.widgets
   .filter(cell => cell.model.type === 'code')
@@ -45,15 +50,26 @@ TRACES = """name => [...document.querySelectorAll('.js-plotly-plot')]
 MAPS = """() => [...document.querySelectorAll('.jupyter-widgets .js-plotly-plot')]
   .flatMap(plot => plot.data || []).filter(trace => trace.customdata)
   .map(trace => Array.from(trace.x))"""
+# Of the picture and the classes beside it: the probabilities.
+BARS = """() => [...document.querySelectorAll('.jupyter-widgets .js-plotly-plot')]
+  .flatMap(plot => plot.data || []).filter(trace => trace.type === 'bar')
+  .map(trace => Array.from(trace.x))"""
+LAYERS = """() => [...document.querySelectorAll('.jupyter-widgets .js-plotly-plot')]
+  .flatMap(plot => plot.data || []).filter(trace => trace.type === 'image')
+  .map(trace => [trace.name, trace.opacity, trace.source])"""
+# A bar that has moved, above a live figure.
+TRAINS = """() => [...document.querySelectorAll('.jupyter-widgets')].some(box =>
+  box.querySelector('.js-plotly-plot .trace') && box.querySelector('.progress-bar')
+  && parseFloat(box.querySelector('.progress-bar').style.width) > 0)"""
 
 
 @pytest.fixture(scope="module")
 def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """Address of a JupyterLab of our own on copies of the notebooks."""
     folder = tmp_path_factory.mktemp("lab")
-    for name in SHOWN:
+    for name, values in SHOWN.items():
         path = REPOSITORY / "notebooks" / f"{name}.ipynb"
-        copy_notebook(path, folder, TEST_PARAMETERS[name])
+        copy_notebook(path, folder, TEST_PARAMETERS[name] | values)
     settings = folder / "settings"
     for file, value in ((_TRACKER, {"windowingMode": "none"}), (_QUIET, {"fetchNews": "false"})):
         (settings / file).parent.mkdir(parents=True, exist_ok=True)
@@ -94,17 +110,22 @@ def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
     raise AssertionError(log.read_text()[-2000:])
 
 
-def open_and_run(browser: Browser, address: str, name: str) -> tuple[Page, list[str]]:
-    """A notebook whose cells have all run, and the JavaScript errors so far (a live list)."""
+def open_and_start(browser: Browser, address: str, name: str) -> tuple[Page, list[str]]:
+    """A notebook whose cells begin to run, and the JavaScript errors so far (a live list)."""
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"{address}/lab/tree/{name}.ipynb?reset")
     page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
     page.evaluate(RUN_ALL)
+    return page, errors
+
+
+def finish(page: Page) -> None:
+    """Waits until all cells have run; none may have failed."""
+    page.evaluate("() => window.ran")
     cells: list[dict[str, Any]] = page.evaluate(CELLS)
     assert [cell for cell in cells if cell["failed"] or not cell["count"]] == []
-    return page, errors
 
 
 def photograph(page: Page, selector: str, path: Path) -> None:
@@ -114,27 +135,31 @@ def photograph(page: Page, selector: str, path: Path) -> None:
 
 def pull_slider(page: Page, label: str, key: str) -> None:
     """Moves the slider of a name from the keyboard."""
-    row = page.locator(".widget-slider", has_text=label)
+    row = page.locator(".widget-slider", has=page.get_by_text(label, exact=True))
     row.scroll_into_view_if_needed()
     row.locator(".noUi-handle").focus()
     page.keyboard.press(key)
 
 
+def wait_for_change(page: Page, what: str, before: object) -> None:
+    """Until a script says something else than before."""
+    script = f"before => JSON.stringify(({what})()) !== JSON.stringify(before)"
+    page.wait_for_function(script, arg=before)
+
+
 def test_the_idea_can_be_played_with(browser: Browser, lab: str, screenshots: Path) -> None:
-    page, errors = open_and_run(browser, lab, "01_the_idea")
-    page.wait_for_function(f"({TRACES})('exact probability').length === 1")
-    (before,) = page.evaluate(TRACES, "exact probability")
+    page, errors = open_and_start(browser, lab, "01_the_idea")
+    finish(page)
+    exact = f"() => ({TRACES})('exact probability')[0]"
+    page.wait_for_function(exact)
+    before = page.evaluate(exact)
     pull_slider(page, "temperature T", "Home")
-    page.wait_for_function(
-        f"before => JSON.stringify(({TRACES})('exact probability')[0]) !== JSON.stringify(before)",
-        arg=before,
-    )
-    (after,) = page.evaluate(TRACES, "exact probability")
-    assert max(after) < max(before)  # at T = 1 nothing is sure
+    wait_for_change(page, exact, before)
+    assert max(page.evaluate(exact)) < max(before)  # at T = 1 nothing is sure
     page.screenshot(path=screenshots / "lab_idea.png")
     # A click on the picture of the demo run asks for another pixel.
     rows = page.locator(".jp-OutputArea tbody", has_text="dark").last
-    text = rows.inner_text()
+    text, bars = rows.inner_text(), page.evaluate(BARS)
     picture = page.locator(".js-plotly-plot", has=page.locator(".imagelayer image")).last
     picture.scroll_into_view_if_needed()
     box = picture.locator(".imagelayer image").bounding_box()
@@ -143,20 +168,50 @@ def test_the_idea_can_be_played_with(browser: Browser, lab: str, screenshots: Pa
     page.wait_for_function(
         "text => ![...document.querySelectorAll('tbody')].some(b => b.innerText === text)", arg=text
     )
-    page.screenshot(path=screenshots / "lab_pixel.png")
+    wait_for_change(page, BARS, bars)
+    sure = page.evaluate(BARS)
+    pull_slider(page, "temperature", "Home")
+    wait_for_change(page, BARS, sure)
+    assert max(page.evaluate(BARS)[-1]) < max(sure[-1])
+    photograph(page, ".js-plotly-plot", screenshots / "lab_pixel.png")
+    assert errors == []
+    page.close()
+
+
+def test_a_training_is_watched_and_its_pictures_faded(
+    browser: Browser, lab: str, screenshots: Path
+) -> None:
+    page, errors = open_and_start(browser, lab, "03_pascal_voc")
+    page.wait_for_function(TRAINS, timeout=120_000)
+    photograph(page, ".progress-bar", screenshots / "lab_training.png")
+    finish(page)
+    # Live no more: in their place stand figures that say how it went.
+    page.get_by_text("step 60 of 60").first.wait_for()
+    assert page.get_by_text("step 60 of 60").count() == 2
+    assert page.locator(".progress-bar").count() == 0
+    page.wait_for_function(f"({LAYERS})().length >= 7")
+    before = page.evaluate(LAYERS)
+    pull_slider(page, "opacity", "Home")
+    wait_for_change(page, LAYERS, before)
+    faded = page.evaluate(LAYERS)
+    assert [opacity for name, opacity, _ in faded if name != "picture"] == [0, 0, 0]
+    page.get_by_role("button", name="next").click()
+    wait_for_change(page, LAYERS, faded)
+    assert page.evaluate(LAYERS)[0] != before[0]
+    pull_slider(page, "opacity", "End")
+    photograph(page, ".jupyter-widgets .js-plotly-plot", screenshots / "lab_predictions.png")
     assert errors == []
     page.close()
 
 
 def test_the_class_map_moves_with_the_steps(browser: Browser, lab: str, screenshots: Path) -> None:
-    page, errors = open_and_run(browser, lab, "08_class_map")
-    page.wait_for_function(f"({MAPS})().length > 0")
-    first = f"() => ({MAPS})().at(-1)"
-    before = page.evaluate(first)
+    page, errors = open_and_start(browser, lab, "08_class_map")
+    finish(page)
+    last = f"() => ({MAPS})().at(-1)"
+    page.wait_for_function(last)
+    before = page.evaluate(last)
     pull_slider(page, "step", "Home")
-    page.wait_for_function(
-        f"before => JSON.stringify(({first})()) !== JSON.stringify(before)", arg=before
-    )
+    wait_for_change(page, last, before)
     photograph(page, ".widget-slider", screenshots / "lab_class_map.png")
     assert errors == []
     page.close()
