@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any, Final
+from collections.abc import Sequence
+from typing import Final
 
-from workbench.benchmarks.report_text import mib
+from workbench.benchmarks.report_text import Row, host, mib
 from workbench.errors import DataError
-
-Row = Mapping[str, Any]
 
 TARGETS: Final = {"cold": 3.0, "warm": 1.0, "click": 0.4}
 """Seconds within which a page is drawn or a click is answered."""
@@ -81,8 +79,7 @@ def render_app(rows: Sequence[Row]) -> str:
             f"| {_name(row['page'])} | {row['action']} | {_figure(row)} |" for row in clicks
         ),
         three=_three(rows),
-        place=f"{machine['cpu']}, {machine['cpu_count']} cores, "
-        f"{machine['ram_bytes'] / 2**30:.0f} GiB",
+        place=host(machine),
         busy=_busy(machine["load"]),
         notes="".join(
             f"\n{_name(row['page'])}, {row['action']} ({row['condition']}): {row['note']}.\n"

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
 
+from workbench.benchmarks.report_text import Row, host, mib
 from workbench.errors import DataError
-
-Row = Mapping[str, Any]
 
 _SECTION = """\
 ## Making masks from annotations
@@ -48,10 +46,9 @@ def render_prepare(rows: Sequence[Row]) -> str:
         raise DataError(f"no row about {min(missing)!r}: run workbench bench prepare --json FILE")
     killed = by["until the kill"]
     data, machine = killed["data"], killed["machine"]
-    ram = machine["ram_bytes"] / 2**30
     return _SECTION.format(
         data=_data(data),
-        place=f"{machine['cpu']}, {machine['cpu_count']} cores, {ram:.0f} GiB",
+        place=host(machine),
         workers=killed["workers"],
         table=render_table(killed, by["resumed"]),
         busy=_busy(machine["load"]),
@@ -92,8 +89,8 @@ def render_table(killed: Row, resumed: Row) -> str:
         "images/s from then on": lambda row: _number(row["images_per_second"], 0),
         "images/s per core": lambda row: _number(row["images_per_cpu_second"], 0),
         "cores at work": lambda row: _number(_cores(row), 1),
-        "peak memory of the main process, MiB": lambda row: _mib(row["main_peak_bytes"]),
-        "peak memory of all processes, MiB": lambda row: _mib(row["peak_bytes"]),
+        "peak memory of the main process, MiB": lambda row: mib(row["main_peak_bytes"]),
+        "peak memory of all processes, MiB": lambda row: mib(row["peak_bytes"]),
     }
     lines = [f"| {name} | {cell(killed)} | {cell(resumed)} |" for name, cell in cells.items()]
     return "\n".join(("| | until the kill | resumed |", "|---|---:|---:|", *lines))
@@ -109,7 +106,7 @@ def facts(by: Mapping[str, Row]) -> list[str]:
     same = "the same pixels" if reference["same_pixels"] else "other pixels (a defect)"
     found = [
         f"reading the LVIS json ({load['json_bytes'] / 1e9:.2f} GB) takes "
-        f"{load['cpu_seconds']:.0f} s of one core and {_mib(load['peak_bytes'])} MiB at most",
+        f"{load['cpu_seconds']:.0f} s of one core and {mib(load['peak_bytes'])} MiB at most",
         f"against the reference's way (a full-size mask and full-size arithmetic for each "
         f"annotation; {reference['images']} of the same images, one core, {same}): "
         f"**{reference['times_reference']:.1f}** times the images/s, files included "
@@ -134,7 +131,3 @@ def _cores(row: Row) -> float | None:
 
 def _number(value: float | None, places: int) -> str:
     return "" if value is None else f"{value:,.{places}f}"
-
-
-def _mib(value: int) -> str:
-    return f"{value / 2**20:,.0f}"

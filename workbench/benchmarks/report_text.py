@@ -33,10 +33,16 @@ def significant(value: float) -> str:
 def place(row: Row) -> str:
     """The machine of a row, in a sentence without an end."""
     machine = row["machine"]
-    host = f"{machine['cpu']}, {machine['cpu_count']} cores, {machine['ram_bytes'] / 2**30:.0f} GiB"
+    what = host(machine)
     if row["device"] == "cuda":
-        host = f"{', '.join(machine['gpus'])} (host: {host})"
-    return f"{host}, torch {machine['torch']}"
+        what = f"{', '.join(machine['gpus'])} (host: {what})"
+    return f"{what}, torch {machine['torch']}"
+
+
+def host(machine: Row) -> str:
+    """Processor and memory of a machine, as ``describe_machine`` says them."""
+    memory = machine["ram_bytes"] / 2**30
+    return f"{machine['cpu']}, {machine['cpu_count']} cores, {memory:.0f} GiB"
 
 
 def busy(rows: Sequence[Row]) -> str:

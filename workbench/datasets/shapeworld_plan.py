@@ -17,7 +17,6 @@ IntArray = npt.NDArray[np.int64]
 
 REFERENCE_IMAGES: Final = 9600
 THINGS_PER_IMAGE: Final = 8.2
-MOST_THINGS: Final = 10
 VAL_MINIMUM: Final = 3
 _RANGES: Final = {"rare": (1, 10), "common": (11, 100), "frequent": (101, 200)}
 
