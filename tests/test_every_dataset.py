@@ -16,7 +16,7 @@ from workbench.datasets import DATASETS, open_dataset, prepare, write_sample
 from workbench.datasets.twins import TWINS, write_twin
 from workbench.errors import DataError
 from workbench.evaluation.run import evaluate_run
-from workbench.presets import get_preset
+from workbench.presets import PRESETS, get_preset
 from workbench.trainers import train
 
 CLASSES = {
@@ -97,6 +97,28 @@ def test_trains_evaluates_and_opens_in_the_app(
         assert not app.exception
         assert not app.error
         assert app.selectbox(key="choice_run").value == key
+
+
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("paper/")])
+def test_the_papers_settings_train_on_the_twin(
+    name: str, data: Callable[[str], Path], tmp_path: Path
+) -> None:
+    """Two steps; weights from the hub, pictures and batch aside, all is as in the preset."""
+    preset = get_preset(name)
+    settings = {
+        "data.root": str(data(preset.data.dataset)),
+        "data.crop": "48",
+        "data.workers": "0",
+        "model.pretrained": "false",
+        "train.batch_size": "2",
+        "train.steps": "2",
+        "train.log_every": "1",
+    }
+    run = train(config.from_overrides(preset, settings), tmp_path / "run")
+    rows = run.metrics()
+    assert rows["step"].tolist() == [1, 2]
+    assert (rows["loss"] > 0).all()
+    assert run.read_embeddings().shape == (CLASSES[preset.data.dataset], preset.model.embedding_dim)
 
 
 @pytest.mark.parametrize("key", CLASSES)

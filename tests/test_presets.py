@@ -62,3 +62,18 @@ def test_differences_are_the_settings_that_differ_in_their_order() -> None:
         "data.scale": {"paper": [0.5, 2.0], "here": [1.0, 1.0]},
         "train.steps": {"paper": 100_000, "here": 300},
     }
+
+
+def test_the_paper_trains_on_five_sets_over_three_backbones() -> None:
+    paper = [name for name in PRESETS if name.startswith("paper/")]
+    assert len(paper) == 15
+    for name in paper:
+        run = get_preset(name)
+        assert (run.loss.name, run.model.distance, run.model.temperature) == (
+            *("nearest", "euclidean", 20.0),
+        )
+        assert run.model.pretrained
+    large = get_preset("paper/lvis-coco-resnet101")
+    small = get_preset("paper/lvis-coco")
+    assert large.model.backbone == "resnet101"
+    assert set(differences(small=small, large=large)) == {"model.backbone"}
