@@ -44,7 +44,10 @@ LANES: Final = 64
 SYMBOL: Final = "workbench_"
 """How the kernels' names begin in the object file."""
 
-_SOURCES = ("tiles.py", "cpu_loops.py", "cpu_entries.py", "cpu_build.py", "cpu_library.py")
+_SOURCES = (
+    *("terms.py", "tiles.py", "cpu_loops.py", "cpu_entries.py", "cpu_build.py"),
+    "cpu_library.py",
+)
 _C_TYPES = {
     "F": ctypes.c_void_p,
     "I": ctypes.c_void_p,

@@ -22,11 +22,7 @@ from numba import njit, types
 from numba.extending import intrinsic
 
 from workbench.kernels.cpu_library import LANES
-
-EUCLIDEAN: Final = 0
-SQUARED: Final = 1
-PRODUCT: Final = 2
-"""Kinds of distance: raw logits -sqrt(2 - 2s), 2s - 2 and s of a product s."""
+from workbench.kernels.terms import EUCLIDEAN, SQUARED
 
 F = np.float32
 LOWEST_SCORE = F(-3e38)
