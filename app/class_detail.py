@@ -5,7 +5,7 @@ from __future__ import annotations
 import pandas as pd
 import streamlit as st
 
-from app import data, frames, gallery, links, shell, state
+from app import data, data_pictures, frames, gallery, links, pictures, shell, state
 from app.bars import Bar, bars, chip
 from workbench.colors import MISSING
 
@@ -117,9 +117,8 @@ def _mixed_up(
 @st.fragment
 def _pictures(run: shell.Context, split: str, class_id: int, shown_in: int) -> None:
     """Its pictures a page at a time; the numbers above are not drawn again."""
-    kept = data.samples(run.path, split)
-    counts = data.per_image_class(run.path, split)
-    if not kept or counts is None:
+    index = data_pictures.picture_index(run.path, split)
+    if not len(index.at):
         return
     state.seed("class_order", _ORDERS, frames.BEST_FIRST, str)
     title, ordering, paging = shell.flow("filters_gallery", [2.4, 1.6, 2])
@@ -131,9 +130,7 @@ def _pictures(run: shell.Context, split: str, class_id: int, shown_in: int) -> N
             required=True,
             label_visibility="collapsed",
         )
-    ranked = frames.rank_images(
-        kept, counts, class_id=class_id, order=order or frames.BEST_FIRST, in_truth=True
-    )
+    ranked = pictures.find_pictures(index, in_truth=class_id, order=order or frames.BEST_FIRST)
     title.markdown(
         f"**Its pictures** :small[:gray[{len(ranked):,} kept of the {shown_in:,} images that "
         "show it]]"
@@ -150,11 +147,11 @@ def _pictures(run: shell.Context, split: str, class_id: int, shown_in: int) -> N
         with paging:
             number = st.pagination(pages, key=f"class_page_{class_id}_{order}")
     shown = ranked.iloc[(number - 1) * gallery.PAGE : number * gallery.PAGE]
-    pictures = [
+    labelled = [
         (str(row.image_id), f"IoU {shell.number(row.score, 2)}")
         for row in shown.itertuples(index=False)
     ]
-    gallery.show(run, split, pictures, key="class_gallery", class_id=class_id)
+    gallery.show(run, split, labelled, key="class_gallery", class_id=class_id)
 
 
 def _compact(count: object) -> str:

@@ -8,7 +8,17 @@ import numpy as np
 import pandas as pd
 import streamlit as st
 
-from app import crops, data, data_failures, explain, failure_frames, frames, links, shell
+from app import (
+    crops,
+    data,
+    data_failures,
+    data_pictures,
+    explain,
+    failure_frames,
+    frames,
+    links,
+    shell,
+)
 from app.bars import chip
 from workbench import charts
 
@@ -103,21 +113,22 @@ def gain_text(gain: object) -> str:
 
 def examples(chosen: Chosen) -> None:
     """Draws crops of the pictures with most wrong pixels of the class."""
-    kept = data.samples(chosen.run.path, chosen.split)
-    counts = data.per_image_class(chosen.run.path, chosen.split)
+    index = data_pictures.picture_index(chosen.run.path, chosen.split)
     st.subheader("Where it goes wrong")
-    if not kept or counts is None:
+    if not len(index.at):
         shell.explain_missing(
             "No pictures were kept with this evaluation, so there are none to show. Keep some:",
             chosen.run.command("evaluate"),
         )
         return
-    worst = failure_frames.worst_images(counts, kept, chosen.class_id, _EXAMPLES)
+    worst = failure_frames.worst_images(index, chosen.class_id, _EXAMPLES)
     if worst.empty:
-        total = int((counts["class_id"] == chosen.class_id).sum())
+        counts = data.per_image_class(chosen.run.path, chosen.split)
+        total = 0 if counts is None else int((counts["class_id"] == chosen.class_id).sum())
         st.caption(
-            f"The class is wrong in none of the {len(kept):,} pictures kept; truth or prediction "
-            f"has it in {total:,} images of this split. `workbench evaluate --save 0` keeps all."
+            f"The class is wrong in none of the {len(index.ids):,} pictures kept; truth or "
+            f"prediction has it in {total:,} images of this split. `workbench evaluate --save 0` "
+            "keeps all."
         )
         return
     key = [

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from typing import Any, Final, NamedTuple
 
 import numpy as np
@@ -10,6 +10,7 @@ import numpy.typing as npt
 import pandas as pd
 
 from app import frames
+from app.pictures import PictureIndex
 from workbench.evaluation import failures
 from workbench.evaluation.gains import joint_gain, miou_gains
 from workbench.evaluation.iou import Counts, miou, ratio
@@ -196,32 +197,28 @@ def compared_with(row: Mapping[Any, Any], victims: pd.DataFrame) -> int:
     return taken_by
 
 
-def worst_images(
-    per_image_class: pd.DataFrame, kept: Sequence[str], class_id: int, limit: int
-) -> pd.DataFrame:
+def worst_images(index: PictureIndex, class_id: int, limit: int) -> pd.DataFrame:
     """The kept pictures with most wrong pixels of a class.
 
     Returns:
         Columns image_id, iou, missed, false_alarms; the most wrong pixels first. Pictures with
         next to none, beside the worst, are left out.
     """
-    rows = per_image_class[per_image_class["class_id"] == class_id]
-    rows = rows[rows["union"] > rows["intersection"]]
-    there = set(kept)
-    rows = rows[np.array([str(image_id) in there for image_id in rows["image_id"]], dtype=bool)]
-    found = pd.DataFrame(
+    rows = np.flatnonzero(index.class_id == class_id)
+    missed = index.truth_pixels[rows] - index.right_pixels[rows]
+    false_alarms = index.predicted_pixels[rows] - index.right_pixels[rows]
+    wrong = missed + false_alarms
+    least = max(1.0, _WORTH_A_LOOK * float(wrong.max(initial=0)))
+    order = np.lexsort((index.at[rows], -wrong))  # the ids are sorted
+    order = order[wrong[order] >= least][:limit]
+    return pd.DataFrame(
         {
-            "image_id": rows["image_id"].astype(str),
-            "iou": rows["intersection"] / rows["union"],
-            "missed": rows["truth_pixels"] - rows["intersection"],
-            "false_alarms": rows["predicted_pixels"] - rows["intersection"],
+            "image_id": pd.Series([index.ids[at] for at in index.at[rows][order]], dtype=object),
+            "iou": index.iou[rows][order],
+            "missed": missed[order],
+            "false_alarms": false_alarms[order],
         }
     )
-    found["wrong"] = found["missed"] + found["false_alarms"]
-    found = found.sort_values(["wrong", "image_id"], ascending=[False, True])
-    found = found[found["wrong"] >= _WORTH_A_LOOK * found["wrong"].max()]
-    worst: pd.DataFrame = found.head(limit).drop(columns="wrong").reset_index(drop=True)
-    return worst
 
 
 def rows(failing: pd.DataFrame, names: Mapping[int, str], *, counted: bool) -> pd.DataFrame:

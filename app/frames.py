@@ -152,8 +152,7 @@ def taken_for(confusions: pd.DataFrame, class_id: int, limit: int = 8) -> pd.Dat
     Returns:
         Columns class_id, pixels, share (of the class's labelled pixels), largest first.
     """
-    rows = confusions[confusions["truth"] == class_id]
-    return _largest(rows, "predicted", class_id, limit)
+    return _largest(confusions, "truth", "predicted", class_id, limit)
 
 
 def taken_as(confusions: pd.DataFrame, class_id: int, limit: int = 8) -> pd.DataFrame:
@@ -162,89 +161,21 @@ def taken_as(confusions: pd.DataFrame, class_id: int, limit: int = 8) -> pd.Data
     Returns:
         Columns class_id, pixels, share (of all pixels given this class), largest first.
     """
-    rows = confusions[confusions["predicted"] == class_id]
-    return _largest(rows, "truth", class_id, limit)
+    return _largest(confusions, "predicted", "truth", class_id, limit)
 
 
-def _largest(rows: pd.DataFrame, column: str, class_id: int, limit: int) -> pd.DataFrame:
-    total = max(1, int(rows["pixels"].sum()))
-    others = rows[rows[column] != class_id].nlargest(limit, "pixels")
-    return pd.DataFrame(
-        {
-            "class_id": others[column].to_numpy(dtype=np.int64),
-            "pixels": others["pixels"].to_numpy(dtype=np.int64),
-            "share": others["pixels"].to_numpy(dtype=np.float64) / total,
-        }
-    )
-
-
-def image_scores(per_image_class: pd.DataFrame) -> pd.DataFrame:
-    """One row per image: how well it is segmented.
-
-    Returns:
-        Columns image_id, miou (mean over the classes in its truth), accuracy (pixels), classes
-        (number in its truth).
-    """
-    rows = per_image_class[per_image_class["truth_pixels"] > 0]
-    rows = rows.assign(iou=rows["intersection"] / rows["union"])
-    groups = rows.groupby("image_id", sort=True)
-    sums = groups[["intersection", "truth_pixels"]].sum()
-    return pd.DataFrame(
-        {
-            "miou": groups["iou"].mean(),
-            "accuracy": sums["intersection"] / sums["truth_pixels"],
-            "classes": groups.size(),
-        }
-    ).reset_index()
-
-
-def class_in_images(per_image_class: pd.DataFrame, class_id: int) -> pd.DataFrame:
-    """One row per image where truth or prediction has the class: image_id, iou, pixels."""
-    rows = per_image_class[per_image_class["class_id"] == class_id]
-    return pd.DataFrame(
-        {
-            "image_id": rows["image_id"],
-            "iou": rows["intersection"] / rows["union"].clip(lower=1),
-            "truth_pixels": rows["truth_pixels"],
-            "predicted_pixels": rows["predicted_pixels"],
-        }
-    ).reset_index(drop=True)
-
-
-def rank_images(
-    kept: Sequence[str],
-    per_image_class: pd.DataFrame | None,
-    *,
-    class_id: int | None = None,
-    order: str = WORST_FIRST,
-    in_truth: bool = False,
+def _largest(
+    confusions: pd.DataFrame, own: str, other: str, class_id: int, limit: int
 ) -> pd.DataFrame:
-    """The pictures that were kept, with a score, in the order asked for.
-
-    Args:
-        kept: Ids of the pictures.
-        per_image_class: Counts; without them all scores are NaN.
-        class_id: Only pictures with this class in truth or prediction, scored by its IoU.
-        order: One of ``ORDERS``.
-        in_truth: With a class: leave out the pictures where it is only predicted.
-
-    Returns:
-        Columns image_id, score (0..1 or NaN).
-    """
-    table = pd.DataFrame({"image_id": pd.Series(list(kept), dtype=object)})
-    if per_image_class is None:
-        scores = pd.DataFrame({"image_id": pd.Series([], dtype=object), "score": []})
-    elif class_id is None:
-        scores = image_scores(per_image_class).rename(columns={"miou": "score"})
-    else:
-        scores = class_in_images(per_image_class, class_id).rename(columns={"iou": "score"})
-        scores = scores[scores["truth_pixels"] > 0] if in_truth else scores
-    scores = scores.assign(image_id=scores["image_id"].astype(object))[["image_id", "score"]]
-    table = table.merge(scores, on="image_id", how="left" if class_id is None else "inner")
-    if order == BY_NAME:
-        return table.sort_values("image_id", ignore_index=True)
-    ascending = order != BEST_FIRST
-    return table.sort_values(["score", "image_id"], ascending=[ascending, True], ignore_index=True)
+    rows = np.flatnonzero(confusions[own].to_numpy() == class_id)
+    ids = confusions[other].to_numpy(dtype=np.int64)[rows]
+    pixels = confusions["pixels"].to_numpy(dtype=np.int64)[rows]
+    total = max(1, int(pixels.sum()))
+    ids, pixels = ids[ids != class_id], pixels[ids != class_id]
+    first = np.argsort(-pixels, kind="stable")[:limit]
+    return pd.DataFrame(
+        {"class_id": ids[first], "pixels": pixels[first], "share": pixels[first] / total}
+    )
 
 
 def classes_in_view(

@@ -7,7 +7,7 @@ from typing import Any, NamedTuple
 import pandas as pd
 import streamlit as st
 
-from app import data, frames, gallery, map_points, picks, shell
+from app import data_pictures, frames, gallery, map_points, picks, shell
 
 CHART, LIST, STRIP, DETAIL = "map_chart", "map_list", "map_strip", "map_detail"
 """Keys of the page's fragments: what changes draws only those that show it."""
@@ -142,11 +142,10 @@ def pictures(run: shell.Context, split: str, class_ids: tuple[int, ...]) -> None
         split: The evaluated split in view.
         class_ids: The classes.
     """
-    counts = data.per_image_class(run.path, split)
-    kept = data.samples(run.path, split)
-    if counts is None or not kept:
+    index = data_pictures.picture_index(run.path, split)
+    if not index.ids:
         return
-    found = map_points.pictures_of(counts, kept, class_ids)
+    found = map_points.pictures_of(index, class_ids)
     if found.empty:
         st.caption("None of the pictures kept with this run shows these classes.")
         return

@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Collection, Sequence
+from collections.abc import Collection
 from typing import Final, NamedTuple
 
 import numpy as np
 import pandas as pd
 
 from app import frames
+from app.pictures import PictureIndex
 
 View = dict[str, tuple[float, float]]
 
@@ -136,29 +137,31 @@ def confusion_edges(confusions: pd.DataFrame, threshold: float, limit: int = MOS
     return Edges(rows.head(limit), len(rows))
 
 
-def pictures_of(
-    per_image_class: pd.DataFrame, kept: Sequence[str], class_ids: Collection[int]
-) -> pd.DataFrame:
+def pictures_of(index: PictureIndex, class_ids: Collection[int]) -> pd.DataFrame:
     """The kept pictures whose truth shows some of the classes, those with most classes first.
 
     Returns:
         Columns image_id, classes (how many of them it shows), pixels (of them together), iou
         (mean over them in this picture).
     """
-    rows = per_image_class[per_image_class["class_id"].isin(list(class_ids))]
-    rows = rows[rows["truth_pixels"] > 0]
-    rows = rows[rows["image_id"].isin(set(kept))]
-    rows = rows.assign(iou=rows["intersection"] / rows["union"].clip(lower=1))
-    groups = rows.groupby("image_id", sort=True, observed=True)
-    table = pd.DataFrame(
+    wanted = np.zeros(1 + max(class_ids, default=0), dtype=bool)
+    wanted[list(class_ids)] = True
+    known = index.class_id < len(wanted)
+    rows = np.flatnonzero(index.in_truth & known)
+    rows = rows[wanted[index.class_id[rows]]]
+    at, size = index.at[rows], len(index.ids)
+    classes = np.bincount(at, minlength=size)
+    pixels = np.bincount(at, weights=index.truth_pixels[rows], minlength=size)
+    iou = np.bincount(at, weights=index.iou[rows], minlength=size) / np.maximum(classes, 1)
+    order = np.lexsort((-pixels, -classes))  # stable: equal ones stay in the order of their ids
+    order = order[classes[order] > 0]
+    return pd.DataFrame(
         {
-            "classes": groups.size(),
-            "pixels": groups["truth_pixels"].sum(),
-            "iou": groups["iou"].mean(),
+            "image_id": pd.Series([index.ids[one] for one in order], dtype=object),
+            "classes": classes[order],
+            "pixels": pixels[order].astype(np.int64),
+            "iou": iou[order],
         }
-    ).reset_index()
-    return table.sort_values(
-        ["classes", "pixels", "image_id"], ascending=[False, False, True], ignore_index=True
     )
 
 

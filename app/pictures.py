@@ -1,4 +1,4 @@
-"""Pure functions of the Predictions page: which pictures, which colours, where a pixel lies."""
+"""Pure functions of pages that show pictures: which pictures, which colours, where a pixel lies."""
 
 from __future__ import annotations
 
@@ -79,8 +79,9 @@ class PictureIndex:
         at: Picture of each row of the counts, as a position in ``ids``.
         class_id: Class of each row.
         iou: Of the class in the picture.
-        in_truth: Whether the truth has it there.
-        predicted: Whether it is predicted there.
+        truth_pixels: Of the class in the truth of the picture.
+        predicted_pixels: Of it in the prediction.
+        right_pixels: Of it in both.
     """
 
     ids: list[str]
@@ -90,8 +91,19 @@ class PictureIndex:
     at: Ids
     class_id: Ids
     iou: Floats
-    in_truth: npt.NDArray[np.bool_]
-    predicted: npt.NDArray[np.bool_]
+    truth_pixels: Ids
+    predicted_pixels: Ids
+    right_pixels: Ids
+
+    @cached_property
+    def in_truth(self) -> npt.NDArray[np.bool_]:
+        """Whether the truth has the class there."""
+        return self.truth_pixels > 0
+
+    @cached_property
+    def predicted(self) -> npt.NDArray[np.bool_]:
+        """Whether the class is predicted there."""
+        return self.predicted_pixels > 0
 
     @cached_property
     def truth_classes(self) -> list[int]:
@@ -144,8 +156,9 @@ def index_pictures(kept: Sequence[str], counts: pd.DataFrame | None) -> PictureI
         at=at,
         class_id=column["class_id"],
         iou=iou,
-        in_truth=real,
-        predicted=column["predicted_pixels"] > 0,
+        truth_pixels=column["truth_pixels"],
+        predicted_pixels=column["predicted_pixels"],
+        right_pixels=column["intersection"],
     )
 
 
@@ -154,6 +167,7 @@ def find_pictures(
     *,
     in_truth: int | None = None,
     predicted: int | None = None,
+    shown: int | None = None,
     order: str = WORST_FIRST,
 ) -> pd.DataFrame:
     """The pictures that meet the filters, in the order asked for.
@@ -162,6 +176,7 @@ def find_pictures(
         index: From ``index_pictures``.
         in_truth: Only pictures whose truth has this class.
         predicted: Only pictures where this class is predicted.
+        shown: Only pictures that have this class in truth or prediction.
         order: One of ``frames.ORDERS``.
 
     Returns:
@@ -170,9 +185,15 @@ def find_pictures(
     """
     keep = np.ones(len(index.ids), dtype=bool)
     score = index.score
-    for wanted, rows in ((predicted, index.predicted), (in_truth, index.in_truth)):
+    filters = (
+        (shown, slice(None)),
+        (predicted, index.predicted),
+        (in_truth, index.in_truth),
+    )
+    for wanted, rows in filters:
         if wanted is not None:
-            hits = rows & (index.class_id == wanted)
+            hits = np.zeros(len(index.class_id), dtype=bool)
+            hits[rows] = index.class_id[rows] == wanted
             has = np.zeros(len(index.ids), dtype=bool)
             has[index.at[hits]] = True
             keep &= has

@@ -20,6 +20,7 @@ from app import (
     edited,
     frames,
     picker,
+    pictures,
     shell,
     state,
     vocabulary_forms,
@@ -135,8 +136,9 @@ def _strip(run: shell.Context, split: str, kept: Sequence[str], image_id: str) -
         key="vocabulary_with",
     )
     found = vocabulary_frames.find_pictures(kept, text)
-    if wanted is not None and counts is not None:
-        ranked = frames.rank_images(kept, counts, class_id=wanted, order=frames.BEST_FIRST)
+    if wanted is not None:
+        index = data_pictures.picture_index(run.path, split)
+        ranked = pictures.find_pictures(index, shown=wanted, order=frames.BEST_FIRST)
         allowed = set(found)
         found = [str(one) for one in ranked["image_id"] if str(one) in allowed]
     # Another search or another picture: the page that shows the picture, else the first.

@@ -11,7 +11,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app import explain, failure_frames, frames
+from app import explain, failure_frames, frames, pictures
 from workbench.config import Data, Loss, Model, Train
 from workbench.constants import IGNORE_INDEX
 from workbench.evaluation import Evaluation, evaluate_predictions
@@ -136,11 +136,12 @@ def test_worst_images_are_those_kept_with_most_wrong_pixels() -> None:
     names = ["image_id", "class_id", "intersection", "union", "truth_pixels", "predicted_pixels"]
     table = pd.DataFrame(rows, columns=names)
     kept = ["fine", "bad", "worse", "hardly"]
-    worst = failure_frames.worst_images(table, kept, 1283, 4)
+    index = pictures.index_pictures(kept, table)
+    worst = failure_frames.worst_images(index, 1283, 4)
     assert worst["image_id"].tolist() == ["worse", "bad"]
     assert worst[["missed", "false_alarms"]].to_numpy().tolist() == [[0, 300], [90, 10]]
-    assert len(failure_frames.worst_images(table, kept, 1283, 1)) == 1
-    assert failure_frames.worst_images(table, kept, 7, 4).empty
+    assert len(failure_frames.worst_images(index, 1283, 1)) == 1
+    assert failure_frames.worst_images(index, 7, 4).empty
 
 
 @pytest.mark.parametrize("sign", ["=", "+", "-", "@", "\t=", "\r", " \n-"])

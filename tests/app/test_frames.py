@@ -122,46 +122,6 @@ def test_confusions_of_a_class() -> None:
     assert frames.taken_for(table, 4).empty
 
 
-@pytest.fixture
-def counts() -> pd.DataFrame:
-    return pd.DataFrame(
-        [
-            ("a", 0, 5, 10, 10, 5),
-            ("a", 1283, 1, 4, 2, 3),
-            ("b", 1283, 3, 3, 3, 3),
-            ("c", 1283, 0, 6, 0, 6),
-            ("c", 0, 1, 10, 1, 10),
-        ],
-        columns=[
-            *("image_id", "class_id", "intersection", "union", "truth_pixels", "predicted_pixels")
-        ],
-    )
-
-
-def test_image_scores(counts: pd.DataFrame) -> None:
-    scores = frames.image_scores(counts).set_index("image_id")
-    assert scores["miou"].to_dict() == {"a": 0.375, "b": 1.0, "c": 0.1}
-    assert scores["classes"].to_dict() == {"a": 2, "b": 1, "c": 1}
-    assert scores["accuracy"]["a"] == 6 / 12
-
-
-def test_ranking_of_pictures(counts: pd.DataFrame) -> None:
-    kept = ["c", "b", "a", "never scored"]
-    worst = frames.rank_images(kept, counts)
-    assert list(worst["image_id"]) == ["c", "a", "b", "never scored"]
-    best = frames.rank_images(kept, counts, order=frames.BEST_FIRST)
-    assert list(best["image_id"])[:3] == ["b", "a", "c"]
-    by_name = frames.rank_images(kept, counts, order=frames.BY_NAME)
-    assert list(by_name["image_id"]) == ["a", "b", "c", "never scored"]
-    with_class = frames.rank_images(kept, counts, class_id=1283)
-    assert list(with_class["image_id"]) == ["c", "a", "b"]
-    assert list(with_class["score"]) == [0.0, 0.25, 1.0]
-    in_truth = frames.rank_images(kept, counts, class_id=1283, in_truth=True)
-    assert list(in_truth["image_id"]) == ["a", "b"]
-    assert frames.rank_images(kept, counts, class_id=5).empty
-    assert list(frames.rank_images(kept, None)["image_id"]) == sorted(kept)
-
-
 def test_classes_in_view_agree_with_a_count_by_hand() -> None:
     rng = np.random.default_rng(0)
     table = pd.DataFrame({"name": [f"n{i}" for i in range(1284)], "color": "#123456"})

@@ -8,7 +8,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from app import map_points
+from app import map_points, pictures
 
 CLASSES = 1284
 
@@ -145,13 +145,16 @@ def test_pictures_of_the_selected_classes() -> None:
     ]
     columns = ["image_id", "class_id", "intersection", "union", "truth_pixels", "predicted_pixels"]
     counts = pd.DataFrame(rows, columns=columns)
-    found = map_points.pictures_of(counts, ["a", "b", "c", "e"], [300, 301])
+    found = map_points.pictures_of(
+        pictures.index_pictures(["e", "c", "b", "a"], counts), [300, 301]
+    )
     assert found["image_id"].tolist() == ["a", "b"]
     assert found["classes"].tolist() == [2, 1]
     assert found["pixels"].tolist() == [12, 10]
     assert found["iou"].tolist() == pytest.approx([0.25, 0.9])
-    assert map_points.pictures_of(counts, [], [300]).empty
-    assert map_points.pictures_of(counts, ["a"], []).empty
+    assert map_points.pictures_of(pictures.index_pictures([], counts), [300]).empty
+    assert map_points.pictures_of(pictures.index_pictures(["a"], counts), []).empty
+    assert map_points.pictures_of(pictures.index_pictures(["a"], None), [300]).empty
 
 
 def test_pictures_are_found_quickly_at_full_size() -> None:
@@ -168,9 +171,12 @@ def test_pictures_are_found_quickly_at_full_size() -> None:
             "predicted_pixels": 7,
         }
     )
+    index = pictures.index_pictures(list(images), counts)
     start = time.process_time()
-    found = map_points.pictures_of(counts, list(images), range(200, 700))
-    assert time.process_time() - start < 0.5
+    found = map_points.pictures_of(index, range(200, 700))
+    assert time.process_time() - start < 0.1
+    shown = counts[counts["class_id"].between(200, 699)].groupby("image_id").size()
+    assert found.set_index("image_id")["classes"].to_dict() == shown.to_dict()
     assert found["classes"].is_monotonic_decreasing
 
 

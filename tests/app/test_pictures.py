@@ -57,6 +57,9 @@ def test_filters_by_truth_and_by_prediction(index: pictures.PictureIndex) -> Non
     assert found(both) == ["b"] and both["score"].tolist() == [0.5]
     assert found(pictures.find_pictures(index, in_truth=7, predicted=7)) == ["a"]
     assert len(pictures.find_pictures(index, in_truth=5)) == 0
+    shown = pictures.find_pictures(index, shown=1283, order=BEST_FIRST)
+    assert found(shown) == ["c", "b"] and shown["score"].tolist() == [0.75, 0.0]
+    assert found(pictures.find_pictures(index, shown=7)) == ["c", "a"]
     assert index.truth_classes == [7, 300, 1283]
     assert index.predicted_classes == [7, 300, 1283]
 
