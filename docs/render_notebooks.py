@@ -27,7 +27,8 @@ _FOLDS = {
     "</details>": "a-solution-ends",
 }
 _KERNEL_FILE = re.compile(r"\S*ipykernel_\d+\S*\.py:\d+")  # where a warning comes from
-_BAR = re.compile(r"[^\r\n]*\d+%\|[^\r\n]*\|[^\r\n]*[\r\n]*")  # of progress, as tqdm draws it
+# A bar of progress as tqdm draws it, and the steps up and down between two of them.
+_BAR = re.compile(r"\x1b\[[A-Z]|[^\r\n]*\d+%\|[^\r\n]*\|[^\r\n]*")
 
 
 def render(path: Path, target: Path) -> None:

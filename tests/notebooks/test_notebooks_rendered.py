@@ -16,7 +16,7 @@ WIDGET = "from workbench.widgets import TrainingMonitor\nTrainingMonitor({run!r}
 WARNING = "import warnings\nwarnings.warn('mind this')"
 BAR = """from workbench.progress import progress
 for number in progress(range(3), description="count"):
-    pass
+    list(progress(range(2), description="within"))
 print("counted", number + 1)"""
 SOLUTION = (
     "<details><summary>Solution</summary>\n\n```python\nx = 41\n\ny = 1\n```\n\nSo.\n\n</details>"
@@ -51,6 +51,7 @@ def test_a_page_stands_alone(
     assert len(re.findall(r"\* plotly\.js v", page)) == 1
     assert "mind this" in page and "ipykernel_" not in page
     assert "counted 3" in page and "100%|" not in page
+    assert len(re.findall(r'data-mime-type="application/vnd.jupyter.stderr"', page)) == 1
     # The solution is folded away, with all that belongs to it and nothing else.
     (folded,) = re.findall(r"<details>(.*?)</details>", page, flags=re.DOTALL)
     text = re.sub(r"<[^>]+>", "", folded)

@@ -13,7 +13,7 @@ import plotly.io as pio
 from workbench.runs import RunDirectory
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
-_WIDTH = 860  # what the heights of the charts with pictures are reckoned for
+_WIDTH = 820  # fits beside the file browser of a small window
 
 
 class Panel:
