@@ -111,7 +111,6 @@ def reasons(
     *,
     boundary_errors: NDArray[np.int64] | None = None,
     unverified: NDArray[np.int64] | None = None,
-    fine_iou: float = FINE_IOU,
 ) -> list[str]:
     """Gives each class its code, by the rules of `REASONS`.
 
@@ -124,7 +123,6 @@ def reasons(
             `workbench.evaluation.boundaries`; None = not known, and no class gets that code.
         unverified: (C,) false alarms in images that were not checked for the class; None =
             every image is checked for every class.
-        fine_iou: Classes at or above it are fine.
 
     Returns:
         C codes, keys of `REASONS` or "".
@@ -138,7 +136,7 @@ def reasons(
     wrong = missed + false_alarms
     rules = [
         (counts.truth_pixels == 0, "absent_from_val"),
-        (np.nan_to_num(scores) >= fine_iou, ""),
+        (np.nan_to_num(scores) >= FINE_IOU, ""),
         (known & (train_images == 0), "absent_from_train"),
         (counts.predicted_pixels == 0, "never_predicted"),
         (rival.share >= SWALLOWED_SHARE, "swallowed"),

@@ -17,6 +17,7 @@ from torch.nn import functional
 from workbench.errors import ConfigError
 
 _ASPP_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
+_SKIP_CHANNELS = 48  # what the features at stride 4 are reduced to
 _BACKBONE_BN_MOMENTUM = 0.01  # the reference's: backbone statistics drift slowly
 
 
@@ -92,7 +93,6 @@ class DeepLabV3Plus(nn.Module):
         pretrained: bool = False,
         output_stride: int = 16,
         channels: int = 256,
-        skip_channels: int = 48,
     ) -> None:
         """Builds the network.
 
@@ -102,7 +102,6 @@ class DeepLabV3Plus(nn.Module):
             pretrained: Load its published weights from timm's hub.
             output_stride: 8, 16 or 32.
             channels: Width of ASPP and decoder.
-            skip_channels: Channels the stride-4 features are reduced to.
 
         Raises:
             ConfigError: timm does not know the backbone, or it has no features at stride 4.
@@ -119,9 +118,9 @@ class DeepLabV3Plus(nn.Module):
         self.skip_index = strides.index(4)
         deep, skip = info.channels()[-1], info.channels()[self.skip_index]
         self.aspp = ASPP(deep, channels, _ASPP_RATES[output_stride])
-        self.skip = _conv(skip, skip_channels, 1)
+        self.skip = _conv(skip, _SKIP_CHANNELS, 1)
         self.decoder = nn.Sequential(
-            _conv(channels + skip_channels, channels, 3), _conv(channels, channels, 3)
+            _conv(channels + _SKIP_CHANNELS, channels, 3), _conv(channels, channels, 3)
         )
         self.project = nn.Conv2d(channels, out_channels, 1)
 
