@@ -83,7 +83,10 @@ def open_run() -> Iterator[None]:
     """Draws the run picker in the sidebar; within, pages show that run."""
     with state.url():
         _pick_run()
-        yield
+        try:
+            yield
+        finally:  # also where a page stops early
+            _keep_choices()
 
 
 def _pick_run() -> None:
@@ -110,6 +113,18 @@ def _pick_run() -> None:
         st.warning(f"There is no run {plain(wanted)} here; this is {plain(name)}.")
     state.publish("run", name)
     st.session_state[_CONTEXT] = Context(str(info.path), name, split, tuple(found))
+
+
+def _keep_choices() -> None:
+    """Keeps the chosen class and picture, also in the URL, on pages that do not show them."""
+    run = context()
+    if not state.is_published("class"):
+        table = data.vocabulary(run.path)
+        ids = [] if table is None else [int(one) for one in table["class_id"]]
+        state.keep("class", [None, *ids], None, int)
+    if not state.is_published("image"):
+        kept = [] if run.split is None else data.samples(run.path, run.split)
+        state.keep("image", [None, *kept], None, str)
 
 
 def context() -> Context:

@@ -68,6 +68,11 @@ def publish(name: str, value: object) -> None:
     st.session_state.setdefault(_PUBLISHED, []).append(name)
 
 
+def is_published(name: str) -> bool:
+    """Whether this run of the page has published a choice."""
+    return name in st.session_state.get(_PUBLISHED, ())
+
+
 def keep(name: str, options: Collection[T], default: T, parse: Callable[[str], T]) -> T:
     """Keeps a choice that pages share, where no widget of this page holds it.
 
