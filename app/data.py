@@ -123,17 +123,12 @@ def _config(path: str, stamp: Stamp) -> dict[str, Any]:
     return _or_none(RunDirectory(path).config) or {}
 
 
-def environment(path: str) -> dict[str, Any]:
-    """What the run was made with; empty when not known."""
-    return _or_none(RunDirectory(path).environment) or {}
-
-
 def metrics(path: str) -> pd.DataFrame:
     """Records written during training; empty when there are none."""
-    return _metrics(path, stamp_of(path, "metrics"))
+    return _metrics(path, stamp_of(path, "metrics")).copy(deep=False)
 
 
-@st.cache_data(show_spinner=False, max_entries=16)
+@st.cache_resource(show_spinner=False, max_entries=16)
 def _metrics(path: str, stamp: Stamp) -> pd.DataFrame:
     return RunDirectory(path).metrics()
 
@@ -194,14 +189,14 @@ def _confusions(path: str, split: str, stamp: Stamp) -> pd.DataFrame | None:
     return _or_none(lambda: RunDirectory(path).read_confusions(split))
 
 
-def samples(path: str, split: str) -> list[str]:
+def samples(path: str, split: str) -> tuple[str, ...]:
     """Ids of the pictures kept with truth and prediction; there may be tens of thousands."""
     return _samples(path, split, stamp_of(path, "pictures", split=split))
 
 
-@st.cache_data(show_spinner=False, max_entries=6)
-def _samples(path: str, split: str, stamp: Stamp) -> list[str]:
-    return _or_none(lambda: RunDirectory(path).samples(split)) or []
+@st.cache_resource(show_spinner=False, max_entries=6)  # a copy for each call would cost a click
+def _samples(path: str, split: str, stamp: Stamp) -> tuple[str, ...]:
+    return tuple(_or_none(lambda: RunDirectory(path).samples(split)) or ())
 
 
 def sample(path: str, split: str, image_id: str) -> Sample | None:
@@ -209,7 +204,7 @@ def sample(path: str, split: str, image_id: str) -> Sample | None:
     return _sample(path, split, image_id, stamp_of(path, "pictures", split=split))
 
 
-@st.cache_resource(show_spinner=False, max_entries=24)
+@st.cache_resource(show_spinner=False, max_entries=6)  # 40 MB each at 2048 x 1024
 def _sample(path: str, split: str, image_id: str, stamp: Stamp) -> Sample | None:
     read = _or_none(lambda: RunDirectory(path).read_sample(split, image_id))
     if read is None:
