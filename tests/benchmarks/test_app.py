@@ -9,11 +9,12 @@ from typing import Any
 
 import pytest
 
-from workbench.benchmarks import app_browser
+from workbench.benchmarks import app, app_browser
 from workbench.benchmarks.app_actions import ACTIONS, PAGES
 from workbench.benchmarks.report_app import render_app
 from workbench.benchmarks.rows import read_rows
 from workbench.errors import ConfigError, DataError
+from workbench.runs import RunDirectory
 
 MACHINE = {"cpu": "A", "cpu_count": 2, "ram_bytes": 2**34, "load": 0.1}
 
@@ -33,6 +34,10 @@ def row(
         "peak_bytes": 2**30,
         "note": "",
         "images": 19_809,
+        "classes": 1285,
+        "image_class_rows": 251_234,
+        "confusions": 139_876,
+        "kept": 19_809,
         "machine": MACHINE,
         **more,
     }
@@ -63,12 +68,18 @@ def test_the_report_says_what_is_reached() -> None:
     page = render_app(ROWS)
     assert "3.25 s (Class map, first paint) | not reached by 1 of 2" in page
     assert "0.75 s (Overview, paint) | reached" in page
-    assert "0.21 s (Classes, search) | reached" in page
+    assert "0.21 s (Classes, search) | not reached by 1 of 2" in page  # one was not measured
+    assert "| Class map | find | not measured |" in page
     assert "1,024 MiB | reached" in page
     assert "0 errors | reached" in page
     assert "Class map, find (click): not measured: no field." in page
     assert "| Overview | 2.50 (2.50) | 0.75 (0.75) |" in page
-    assert "19,809 images" in page
+    assert (
+        "19,809 images, all with pictures, 1,285 classes, 251,234 image-class rows, "
+        "139,876 pairs of confused classes."
+    ) in page
+    part = render_app([{**entry, "kept": 200} for entry in ROWS])
+    assert "19,809 images (200 with pictures), 1,285 classes" in part
     assert "Other work went on" not in page
     busy = [{**entry, "machine": {**MACHINE, "load": 1.5}} for entry in ROWS]
     assert "Other work went on beside these measurements (load 1.5)" in render_app(busy)
@@ -95,6 +106,20 @@ def test_what_is_missing_is_named(
     wanted = pytest.raises(ConfigError, match=r"has no app/main\.py; run it from a checkout")
     with wanted, app_browser.serve(tmp_path, tmp_path / "log", 1):
         pass
+
+
+def test_runs_of_another_size_are_refused(tmp_path: Path) -> None:
+    made = app._make_runs(tmp_path, 7)
+    run = RunDirectory.open(tmp_path / "lvis")
+    assert made == {
+        "images": 7,
+        "classes": len(run.vocabulary()),
+        "image_class_rows": len(run.read_per_image_class("val")),
+        "confusions": len(run.read_confusions("val")),
+        "kept": 7,
+    }
+    with pytest.raises(ConfigError, match="evaluated on 7 images, 60 are asked for"):
+        app._make_runs(tmp_path, 60)
 
 
 @pytest.mark.browser

@@ -20,10 +20,11 @@ from workbench.benchmarks.app_browser import (
     settled,
     until_drawn,
 )
-from workbench.benchmarks.app_data import IMAGES, write_app_run
+from workbench.benchmarks.app_data import IMAGES, run_facts, write_app_run
 from workbench.benchmarks.machine import describe_machine
 from workbench.errors import ConfigError
 from workbench.progress import progress, say
+from workbench.runs import RunDirectory
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, BrowserContext, Page
@@ -61,7 +62,8 @@ def run_app(
         by then, "errors" counts error boxes and tracebacks.
 
     Raises:
-        ConfigError: playwright or Chromium is missing, or a page is unknown.
+        ConfigError: playwright or Chromium is missing, a page is unknown, or the folder holds
+            runs of another size.
     """
     known = [page.name for page in PAGES]
     for name in pages:
@@ -79,11 +81,22 @@ def run_app(
 
 
 def _make_runs(folder: Path, images: int) -> Row:
-    """The run to measure on and a second one to compare it with."""
+    """The run to measure on, and a second one to compare it with; what the first one holds.
+
+    Raises:
+        ConfigError: A run that is there already is of another size.
+        RunError: A run that is there already cannot be read.
+    """
     for name, kept, seed in ((_RUN, None, 0), (_SECOND, min(images, 200), 1)):
         if not (folder / name).exists():
             write_app_run(folder / name, images=images, kept=kept, seed=seed)
-    return {"images": images}
+        there = RunDirectory.open(folder / name).read_summary("val").get("images")
+        if there != images:
+            raise ConfigError(
+                f"--runs: {folder / name} was evaluated on {there} images, {images} are asked "
+                f"for; give --images {there}, or another folder"
+            )
+    return run_facts(RunDirectory.open(folder / _RUN))
 
 
 class _Bench:
@@ -169,7 +182,7 @@ class _Bench:
         try:
             for number in range(repeats):
                 if number == 0 or action.fresh:
-                    tab.goto(f"{server.address}{page.path}?run={_RUN}")
+                    tab.goto(f"{server.address}{page.path}?run={_RUN}{action.query}")
                     until_drawn(tab, page.title, page.sight)
                 settled(tab)
                 act = action.aim(tab, number)

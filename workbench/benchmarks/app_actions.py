@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import re
+import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Final, NamedTuple
 
 if TYPE_CHECKING:
     from playwright.sync_api import Locator, Page
 
-Act = Callable[[], None]
+Act = Callable[[], float | None]
+"""Does it; returns the moment from which it counts where that is not its beginning."""
 
 
 class AppPage(NamedTuple):
@@ -38,12 +41,14 @@ class Action(NamedTuple):
         aim: Makes everything ready on a page and returns the act itself, which is timed. It is
             called anew for each repetition, with its number, so that the act changes something.
         fresh: Whether each repetition needs a page that was just opened.
+        query: Choices in the address that the page is opened with: "&mouse=Circle".
     """
 
     page: str
     name: str
     aim: Callable[[Page, int], Act]
     fresh: bool = False
+    query: str = ""
 
 
 PLOT: Final = ".js-plotly-plot .main-svg"
@@ -103,10 +108,13 @@ def _pick(key: str, words: tuple[str, ...]) -> Callable[[Page, int], Act]:
 
     def aim(page: Page, number: int) -> Act:
         field = page.locator(f'[class*="st-key-{key}"] input').first
+        word = words[number % len(words)]
         field.scroll_into_view_if_needed()
         field.click()
-        field.fill(words[number % len(words)])
-        page.get_by_role("option").first.wait_for(timeout=5000)
+        field.fill(word)
+        # The list is filtered after a moment; until then Enter would choose from the whole.
+        found = page.get_by_role("option").first.filter(has_text=re.compile(re.escape(word), re.I))
+        found.wait_for(timeout=5000)
         return lambda: page.keyboard.press("Enter")
 
     return aim
@@ -174,11 +182,8 @@ def _point(page: Page, number: int) -> Act:
     return lambda: page.mouse.click(x, y)
 
 
-def _box(page: Page, number: int) -> Act:
-    """A lasso over a part of the first chart; letting go is timed."""
-    if number == 0:  # dragging moves the map until told to circle
-        page.locator(f'[class*="st-key-choice_mouse"] {_CHOICE}', has_text="Circle").click()
-        page.wait_for_timeout(2000)  # the chart is made anew
+def _circle(page: Page, number: int) -> Act:
+    """A lasso over a part of the first chart; what counts begins with letting go."""
     area = page.locator(".js-plotly-plot .nsewdrag").first.bounding_box()
     if area is None:
         raise LookupError("there is no chart")
@@ -187,10 +192,16 @@ def _box(page: Page, number: int) -> Act:
     spots = [(area["x"] + a * area["width"], area["y"] + b * area["height"]) for a, b in corners]
     page.mouse.move(*spots[0])
     page.wait_for_timeout(500)  # a chart does not tell when it begins to listen
-    page.mouse.down()
-    for spot in spots[1:]:
-        page.mouse.move(*spot, steps=6)
-    return lambda: page.mouse.up()
+
+    def act() -> float:
+        page.mouse.down()
+        for spot in spots[1:]:
+            page.mouse.move(*spot, steps=6)
+        released = time.perf_counter()
+        page.mouse.up()
+        return released
+
+    return act
 
 
 def _slide(key: str) -> Callable[[Page, int], Act]:
@@ -220,7 +231,7 @@ ACTIONS: Final = (
     Action("failures", "row of the table", _row),
     Action("failures", "reason", _pill("failure_reasons")),
     Action("failures", "search", _type("failure_search", _WORDS)),
-    Action("class_map", "circle classes", _box),
+    Action("class_map", "circle classes", _circle, query="&mouse=Circle"),
     Action("class_map", "training step", _slide("choice_step")),
     Action("class_map", "find", _type("map_find", _WORDS)),
     Action("vocabulary", "pixel", _pixel(".picker canvas", 0)),

@@ -199,12 +199,17 @@ def settled(page: Page) -> str:
     return seen
 
 
-def seconds_until_changed(page: Page, act: Callable[[], None]) -> float:
-    """Seconds from an act to what it changes on the page, the script's end included."""
+def seconds_until_changed(page: Page, act: Callable[[], float | None]) -> float:
+    """Seconds from an act to what it changes on the page, the script's end included.
+
+    Args:
+        page: Where.
+        act: Does it; returns the moment from which it counts, None for its beginning.
+    """
     before = settled(page)
     page.evaluate(_WATCH)
     start = time.perf_counter()
-    act()
+    start = act() or start
     page.wait_for_function(_CHANGED, arg=before, timeout=TIMEOUT)
     return time.perf_counter() - start
 

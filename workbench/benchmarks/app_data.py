@@ -72,7 +72,7 @@ def write_app_run(
         seed: The same seed gives the same run.
 
     Returns:
-        "images", "classes", "rows" (image-class rows), "confusions", "kept".
+        As ``run_facts``.
 
     Raises:
         RunError: The folder is not empty.
@@ -85,8 +85,9 @@ def write_app_run(
         model=config.Model(network="small", embedding_dim=DIMENSIONS, distance="cosine"),
         train=config.Train(steps=STEPS[-1]),
     )
-    run = RunDirectory.create(path, config=config.to_dict(settings), vocabulary=vocabulary)
-    with run.lock():
+    facts = config.to_dict(settings)
+    # Killed half way, it would be taken for a finished one the next time.
+    with RunDirectory.create_whole(path, config=facts, vocabulary=vocabulary) as run:
         _write_training(run, settings, points, rng, seed)
         scenes = [make_scene(rng) for _ in range(min(_SCENES, images))]
         draws = draw_images(vocabulary, points, images, len(scenes), rng)
@@ -95,12 +96,21 @@ def write_app_run(
         result = _evaluate(vocabulary, points, scenes, draws, writer, limit, seed)
         run.write_evaluation("val", **result._asdict())
         run.write_status("done", step=STEPS[-1], steps=STEPS[-1])
+    return run_facts(RunDirectory.open(path))
+
+
+def run_facts(run: RunDirectory) -> dict[str, Any]:
+    """How large an evaluation is: images, classes, image_class_rows, confusions, kept.
+
+    Raises:
+        RunError: It cannot be read.
+    """
     return {
-        "images": images,
-        "classes": len(vocabulary),
-        "rows": len(result.per_image_class),
-        "confusions": len(result.confusions),
-        "kept": limit,
+        "images": run.read_summary("val")["images"],
+        "classes": len(run.vocabulary()),
+        "image_class_rows": len(run.read_per_image_class("val")),
+        "confusions": len(run.read_confusions("val")),
+        "kept": len(run.samples("val")),
     }
 
 

@@ -17,8 +17,7 @@ MOST_BYTES: Final = 2 * 2**30
 _SECTION = """\
 ## The app
 
-`workbench bench app` on a generated evaluation of LVIS val's size: {images:,} images, all with \
-pictures, 1284 classes, about a quarter of a million image-class rows and 140,000 confusions. A \
+`workbench bench app` on a generated evaluation: {size}. A \
 headless Chromium clicks as a person would and waits until the page shows the change and its \
 script has ended.
 
@@ -66,7 +65,7 @@ def render_app(rows: Sequence[Row]) -> str:
             paints.setdefault(row["page"], {})[row["condition"]] = row
     clicks = _of(rows, "click")
     return _SECTION.format(
-        images=rows[0]["images"],
+        size=_size(rows[0]),
         targets="\n".join(_targets(rows)),
         cold=_most_runs(_of(rows, "cold")),
         warm=_most_runs(_of(rows, "warm")),
@@ -97,13 +96,17 @@ def _targets(rows: Sequence[Row]) -> list[str]:
         ("warm", "paint of any page, warm: 1 s"),
         ("click", "click or filter until the repaint: 0.4 s"),
     ):
-        some = [row for row in _of(rows, condition) if row["seconds"] is not None]
+        asked = _of(rows, condition)
+        some = [row for row in asked if row["seconds"] is not None]
+        reached = [row for row in some if row["seconds"] <= TARGETS[condition]]
+        missed = len(asked) - len(reached)  # what could not be measured is not reached
+        verdict = f"not reached by {missed} of {len(asked)}" if missed else "reached"
+        slowest = "not measured"
         if some:
             worst = max(some, key=lambda row: row["seconds"])
-            missed = [row for row in some if row["seconds"] > TARGETS[condition]]
-            verdict = "reached" if not missed else f"not reached by {len(missed)} of {len(some)}"
-            where = f"{_name(worst['page'])}, {worst['action']}"
-            lines.append(f"| {what} | {worst['seconds']:.2f} s ({where}) | {verdict} |")
+            slowest = f"{worst['seconds']:.2f} s ({_name(worst['page'])}, {worst['action']})"
+        if asked:
+            lines.append(f"| {what} | {slowest} | {verdict} |")
     peak = max(row["peak_bytes"] for row in rows)
     verdict = "reached" if peak <= MOST_BYTES else "not reached"
     lines.append(f"| memory of the process: 2 GiB | {mib(peak)} MiB | {verdict} |")
@@ -113,6 +116,20 @@ def _targets(rows: Sequence[Row]) -> list[str]:
         verdict = "reached" if errors == 0 and not three[0]["note"] else "not reached"
         lines.append(f"| three sessions at once keep working | {errors} errors | {verdict} |")
     return lines
+
+
+def _size(row: Row) -> str:
+    """What the run that was measured holds; rows of older files know its images only."""
+    parts = [f"{row['images']:,} images"]
+    if "kept" in row:
+        parts[0] += ", all with pictures" if row["kept"] == row["images"] else ""
+        parts[0] += f" ({row['kept']:,} with pictures)" if row["kept"] != row["images"] else ""
+        parts += [
+            f"{row['classes']:,} classes",
+            f"{row['image_class_rows']:,} image-class rows",
+            f"{row['confusions']:,} pairs of confused classes",
+        ]
+    return ", ".join(parts)
 
 
 def _three(rows: Sequence[Row]) -> str:
@@ -139,8 +156,10 @@ def _name(page: str) -> str:
 
 
 def _figure(row: Row | None) -> str:
-    if row is None or row["seconds"] is None:
+    if row is None:
         return ""
+    if row["seconds"] is None:
+        return "not measured"
     return f"{row['seconds']:.2f} ({row['slowest']:.2f})"
 
 
