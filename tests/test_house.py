@@ -60,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | PARTS
     | TABLES
     | RESULTS
-    | {"benchmarks", "config", "runs", "trainers", "vocabulary"},
+    | {"benchmarks", "colors", "config", "runs", "trainers", "vocabulary"},
     "chart_style": BASE | {"colors"},
     "charts": BASE | {"chart_style", "colors"},
     # Widgets show runs by charts; some compute (a clicked pixel), one listens to a training.
