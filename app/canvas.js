@@ -40,3 +40,10 @@ function rgb(hex) {
   return [1, 3, 5].map((at) => parseInt(hex.slice(at, at + 2), 16));
 }
 
+// The pixel under the pointer, as [column, row].
+function pixelAt(event, canvas, state) {
+  const box = canvas.getBoundingClientRect();
+  const x = Math.floor(((event.clientX - box.left) / box.width) * state.width);
+  const y = Math.floor(((event.clientY - box.top) / box.height) * state.height);
+  return [Math.min(Math.max(x, 0), state.width - 1), Math.min(Math.max(y, 0), state.height - 1)];
+}

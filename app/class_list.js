@@ -1,11 +1,4 @@
 // Classes with a bar each; a name opens its page. Names are data: textContent only.
-function element(tag, className, text) {
-  const node = document.createElement(tag);
-  if (className) node.className = className;
-  if (text !== undefined) node.textContent = text;
-  return node;
-}
-
 export default function (component) {
   const { data, parentElement, setTriggerValue } = component;
   const root = parentElement.querySelector(".list");
@@ -22,7 +15,6 @@ export default function (component) {
       name.append(swatch, element("span", "", one.name));
     } else {
       const button = element("button");
-      button.type = "button";
       button.append(swatch, element("span", "", one.name));
       button.onclick = () => setTriggerValue("open", one.open);
       name.append(button);

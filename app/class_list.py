@@ -37,7 +37,7 @@ _component = st.components.v2.component(
     "workbench_class_list",
     html='<div class="list"></div>',
     css=asset("class_list.css"),
-    js=asset("class_list.js"),
+    js=asset("canvas.js", "class_list.js"),
 )
 
 

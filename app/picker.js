@@ -61,13 +61,6 @@ function say(state, point) {
   state.say.replaceChildren(...words);
 }
 
-function pixelAt(event, canvas, state) {
-  const box = canvas.getBoundingClientRect();
-  const x = Math.floor(((event.clientX - box.left) / box.width) * state.width);
-  const y = Math.floor(((event.clientY - box.top) / box.height) * state.height);
-  return [Math.min(Math.max(x, 0), state.width - 1), Math.min(Math.max(y, 0), state.height - 1)];
-}
-
 function corners(mark) {
   return mark.length === 2 ? [...mark, ...mark] : mark;
 }

@@ -90,13 +90,6 @@ function say(state, point) {
   }
 }
 
-function pixelAt(event, canvas, state) {
-  const box = canvas.getBoundingClientRect();
-  const x = Math.floor(((event.clientX - box.left) / box.width) * state.width);
-  const y = Math.floor(((event.clientY - box.top) / box.height) * state.height);
-  return [Math.min(Math.max(x, 0), state.width - 1), Math.min(Math.max(y, 0), state.height - 1)];
-}
-
 function legend(state, list) {
   state.legend.replaceChildren();
   const all = state.width * state.height;
