@@ -33,12 +33,7 @@ def seed(ids: list[int]) -> int | None:
     Args:
         ids: Of all classes.
     """
-    state.seed("class", [None, *ids], None, int)
-    chosen: int | None = st.session_state[state.widget_key("class")]
-    state.publish("class", chosen)
-    # A choice without a widget would be forgotten when another page is opened.
-    st.session_state[state.widget_key("class")] = chosen
-    return chosen
+    return state.keep("class", [None, *ids], None, int)
 
 
 def take(class_id: int | None, *fragments: str) -> None:
