@@ -15,7 +15,7 @@ from workbench import charts
 from workbench.evaluation import compare
 
 _GAINS, _LOSSES, _MOVED, _ALL = "Biggest gains", "Biggest losses", "Biggest drift", "All classes"
-_IOU, _GROUPS, _DRIFT = "IoU", "Groups", "Drift"
+_GROUPS, _IOU, _DRIFT = "Groups", "Classes", "Drift"
 _CHOSEN = "compare_chosen"
 _HEIGHT = 440
 _LISTED = 50
@@ -144,9 +144,10 @@ def _signed(value: float) -> str:
 @st.fragment
 def _chart(both: data_compare.Both, names: tuple[str, str]) -> None:
     """One chart at a time: each takes as long to draw as all the rest."""
-    options = [_IOU, _GROUPS, *([_DRIFT] if both.drift is not None else [])]
+    # The groups first: five bars, which are there at once and say where to look.
+    options = [_GROUPS, _IOU, *([_DRIFT] if both.drift is not None else [])]
     wanted = st.segmented_control(
-        "Chart", options, default=_IOU, key="compare_chart", label_visibility="collapsed",
+        "Chart", options, default=_GROUPS, key="compare_chart", label_visibility="collapsed",
         required=True,
     )  # fmt: skip
     table = both.aligned.table

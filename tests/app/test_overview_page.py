@@ -168,7 +168,9 @@ def test_one_chart_of_the_comparison_at_a_time(runs: Path, open_app: Open) -> No
         titles = [figure["layout"]["yaxis"].get("title") or {} for figure in charts_of(app)]
         return {str(title.get("text")) for title in titles}
 
-    assert "IoU in variant" in axes()
+    assert "IoU in variant" not in axes() and "Change of each group" in words(app)
+    app.button_group(key="compare_chart").set_value("Classes").run()
+    assert "IoU in variant" in axes() and "Change of each group" not in words(app)
     app.button_group(key="compare_chart").set_value("Drift").run()
     assert not app.exception
     assert "IoU in variant" not in axes() and "would drift" in words(app)

@@ -80,6 +80,7 @@ def test_two_runs_are_compared_and_a_class_is_followed(
     shown = page.locator('[data-testid="stMetric"]', has_text="Mean change").inner_text()
     assert re.search(r"\+0\.0[123]\d", shown)
     page.get_by_text(re.compile("is better by more than the choice of classes")).wait_for()
+    page.locator('[class*="st-key-compare_chart"]').get_by_text("Classes", exact=True).click()
     plot = page.locator('[class*="st-key-compare_iou"] .js-plotly-plot')
     plot.locator(".scatterlayer .point").first.wait_for()
     plot.scroll_into_view_if_needed()

@@ -211,7 +211,7 @@ def point_trace(
         marker |= {"line": {"width": 1, "color": "#6b727c"}}
         return go.Scatter3d(**coordinates, **common, marker=marker)
     kind = go.Scatter if len(table) <= SVG_LIMIT else go.Scattergl
-    marker |= {"size": size, "opacity": 0.85, "line": {"width": 0.8, "color": OUTLINE}}
+    marker |= {"size": size, "opacity": 0.85, "line": {"width": 0}}
     return kind(
         **coordinates,
         **common,
