@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+from pathlib import Path
 from typing import Any
 
 import pytest
 
 from workbench.experiments.plan import METHODS, ROOMY, TIGHT
 from workbench.experiments.plot import draw_why
-from workbench.experiments.report import render_page
+from workbench.experiments.report import main, render_page
 from workbench.experiments.summary import aims, entries, interval
 
 CLASSES = 1284
@@ -119,6 +120,16 @@ def test_the_page_names_what_was_not_run() -> None:
     assert "**0.312**" in page and "Abacus 3" in page
     assert "`nearest--x`" in page
     assert "its cells were not run yet" in page
+
+
+def test_the_protocol_stands_before_the_first_result(tmp_path: Path) -> None:
+    page = tmp_path / "accuracy.md"
+    main(tmp_path / "none", page)
+    text = page.read_text(encoding="utf-8")
+    assert "## Protocol" in text and "480 s of training" in text
+    assert text.count("its cells were not run yet") == 5
+    assert "ours--1284-classes--0.5GiB--time--2" in text  # every planned cell is owed
+    assert not (tmp_path / "images").exists()
 
 
 def test_the_picture_is_a_png() -> None:

@@ -244,10 +244,12 @@ def render_missing(missing: dict[str, list[str]]) -> str:
 
 
 def main(source: Path, target: Path) -> None:
-    """Writes the page and its picture.
+    """Writes the page and, where there are cells, its picture.
+
+    Without any, the page holds the protocol and the aims: they stand before the first result.
 
     Raises:
-        DataError: There is no cell.
+        DataError: A cell's method is not one of the plan.
     """
     rows: list[Row] = []
     missing = {}
@@ -255,14 +257,13 @@ def main(source: Path, target: Path) -> None:
         experiment = get_experiment(name)
         rows += read_cells(experiment, source)
         missing[name] = standing(experiment.cells, source / name).missing
-    if not rows:
-        raise DataError(f"{source}: no cells; make them with workbench experiment budgets")
     unknown = {row["method"] for row in rows} - METHODS.keys()
     if unknown:
         raise DataError(f"{source}: unknown methods {', '.join(sorted(unknown))}")
-    from workbench.experiments.plot import draw_why
+    if rows:
+        from workbench.experiments.plot import draw_why
 
-    write_bytes(target.parent / PICTURE, draw_why(entries(rows)))
+        write_bytes(target.parent / PICTURE, draw_why(entries(rows)))
     write_text(target, render_page(rows, missing))
 
 
