@@ -1,8 +1,8 @@
 """Python's search for dead objects, kept away from those that live as long as the server.
 
 Streamlit searches everything after each run, and the browser hears of the run's end only
-afterwards: 60 ms of every click, 130 ms once torch is loaded. Modules and what hangs on them
-never die; set aside, what is left to search takes a few milliseconds.
+afterwards: every click waits for it, the longer the more libraries are loaded. Modules and
+what hangs on them never die; set aside, little is left to search.
 """
 
 from __future__ import annotations

@@ -6,13 +6,14 @@ import argparse
 from pathlib import Path
 
 from workbench.command import Commands, Outcome, command
+from workbench.experiments import EXPERIMENTS, get_experiment
 
 
 def add_experiment(commands: Commands) -> None:
     """Adds ``experiment``."""
     text = "compare methods at equal memory and time, cell by cell; resumes what was stopped"
     parser = command(commands, "experiment", _experiment, text, json_flag=False)
-    parser.add_argument("name", help="budgets, images, factors, classes or smoke")
+    parser.add_argument("name", help=f"one of {', '.join(EXPERIMENTS)}")
     parser.add_argument(
         "--json",
         dest="out",
@@ -35,12 +36,10 @@ def add_experiment(commands: Commands) -> None:
     )
     parser.add_argument("--only", default="*", help="pattern of the names of the cells to do")
     parser.add_argument("--list", action="store_true", help="show the cells and what is done")
-    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.set_defaults(json=False)  # the results are files
 
 
 def _experiment(options: argparse.Namespace) -> Outcome:
-    from workbench.experiments import get_experiment
     from workbench.experiments.run import run_experiment, standing
 
     experiment = get_experiment(options.name)
@@ -55,7 +54,6 @@ def _experiment(options: argparse.Namespace) -> Outcome:
         data=options.data,
         work=options.work,
         only=options.only,
-        device=options.device,
     )
     return Outcome(
         {"experiment": experiment.name, "done": len(result.done), "missing": result.missing}

@@ -54,6 +54,7 @@ def row(method: str, miou: float, *, seed: int = 0, **columns: Any) -> dict[str,
             "torch": "9",
             "gpus": [],
         },
+        "device": "cpu",
         **columns,
     }
 

@@ -37,7 +37,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def run(root: Path, *more: str) -> int:
     flags = ["--json", root / "out", "--data", root / "data", "--work", root / "work", *more]
-    return main(["experiment", "smoke", *map(str, flags), "--device", "cpu"])
+    return main(["experiment", "smoke", *map(str, flags)])
 
 
 def test_a_cell_tells_all_about_itself(folder: Path) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
 import torch
 
 from workbench import config
+from workbench.benchmarks.harness import resolve_device
 from workbench.benchmarks.machine import describe_machine
 from workbench.datasets import open_dataset, prepare, write_sample
 from workbench.errors import DataError
@@ -25,6 +26,8 @@ from workbench.losses import build_loss
 from workbench.progress import say
 from workbench.runs import RunDirectory
 from workbench.trainers import train
+
+T = TypeVar("T")
 
 _LOOKED_AT = 64  # dev pictures of the diagnostics
 _CURVE = 60  # points of the loss curve that are kept
@@ -79,8 +82,8 @@ def run_cell(
     table = evaluate_model(model, dataset, vocabulary=vocabulary, split="val").per_image_class
     halves = split_halves(dataset.ids)
     test = counts_of(table, len(vocabulary), halves["test"])
-    places = [place for place, name in enumerate(dataset.ids) if name in set(halves["dev"])]
-    looked_at = [places[index] for index in evenly_spaced(len(places), _LOOKED_AT)]
+    dev = split_halves([*range(len(dataset))])["dev"]
+    looked_at = [dev[place] for place in evenly_spaced(len(dev), _LOOKED_AT)]
     loss = build_loss(settings.loss, settings.model.distance)
     loss.use_prior(torch.from_numpy(vocabulary.table["train_pixels"].to_numpy().copy()))
     metrics = run.metrics().dropna(subset=["loss"])
@@ -110,6 +113,7 @@ def run_cell(
         ),
         "curve": thinned(metrics),
         "config": config.to_dict(settings) | {"data": _portable(settings)},
+        "device": resolve_device("auto"),
         "machine": describe_machine(),
     }
 
@@ -129,9 +133,9 @@ def _portable(settings: config.Run) -> Mapping[str, Any]:
     return data | {"root": Path(settings.data.root).name}
 
 
-def split_halves(ids: list[str]) -> dict[str, list[str]]:
-    """Dev and test: every other picture of the validation split, by its place in the list."""
-    return {"dev": ids[0::2], "test": ids[1::2]}
+def split_halves(pictures: list[T]) -> dict[str, list[T]]:
+    """Dev and test: every other picture of the validation split, given in its order."""
+    return {"dev": pictures[0::2], "test": pictures[1::2]}
 
 
 def rounded_iou(counts: iou.Counts) -> list[float | None]:

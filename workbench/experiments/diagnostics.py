@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from typing import Any, Final
 
 import numpy as np
@@ -112,7 +113,7 @@ def gradients_by_group(
     """
     weight = classes.weight.clone().requires_grad_()
     features = pixels.T.reshape(1, pixels.shape[1], 1, len(pixels))
-    whole = type(loss)(_all_pixels(loss), loss.distance.name)
+    whole = type(loss)(dataclasses.replace(loss.settings, pixels=0), loss.distance.name)
     whole.adjustment = loss.adjustment
     whole(features, classes._replace(weight=weight), targets.reshape(1, 1, -1)).mean().backward()
     lengths = np.zeros(len(weight)) if weight.grad is None else weight.grad.norm(dim=1).numpy()
@@ -125,9 +126,3 @@ def gradients_by_group(
         }
         for name in dict.fromkeys(groups)
     }
-
-
-def _all_pixels(loss: SegmentationLoss) -> Any:  # noqa: ANN401 - dataclasses.replace has no type
-    import dataclasses
-
-    return dataclasses.replace(loss.settings, pixels=0)

@@ -12,6 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from workbench.benchmarks.report_text import mib, place
 from workbench.errors import DataError
 from workbench.experiments.plan import (
     BATCHES,
@@ -114,7 +115,7 @@ def table(found: Sequence[Entry]) -> list[str]:
         lines.append(
             f"| {row['title']} | {row['batch']} x {row['crop']} | {row['steps']:,} | "
             f"{row['images_seen']:,} | {row['seconds_per_step']:.2f} | "
-            f"{row['peak_bytes'] / 2**20:,.0f} | **{entry.miou:.3f}**{several} | "
+            f"{mib(row['peak_bytes'])} | **{entry.miou:.3f}**{several} | "
             + " | ".join(groups)
             + f" | {entry.mean('test', 'pixel_accuracy'):.3f} |"
         )
@@ -223,11 +224,7 @@ def render_why(found: Sequence[Entry]) -> str:
 
 
 def _machine(mine: Sequence[Entry]) -> str:
-    row = mine[0].first["machine"]
-    return (
-        f"Machine: {row['cpu']}, {row['cpu_count']} cores, {row['ram_bytes'] / GIB:.0f} GiB, "
-        f"torch {row['torch']}{', ' + ', '.join(row['gpus']) if row['gpus'] else ''}.\n"
-    )
+    return f"Machine: {place(mine[0].first)}.\n"
 
 
 def render_missing(missing: dict[str, list[str]]) -> str:

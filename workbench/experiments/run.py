@@ -38,7 +38,6 @@ def run_experiment(
     data: Path,
     work: Path,
     only: str = "*",
-    device: str = "auto",
 ) -> Result:
     """Trains and scores the cells that have no file yet.
 
@@ -48,7 +47,6 @@ def run_experiment(
         data: Folder of the generated pictures, made where they are missing.
         work: Folder of the runs.
         only: Pattern of the names of the cells to do.
-        device: "auto", "cpu" or "cuda", for the measurement of memory and time.
 
     Raises:
         ConfigError: No cell's name fits the pattern.
@@ -61,7 +59,7 @@ def run_experiment(
     if todo:
         worlds = {cell.world.name: cell.world for cell in todo}
         roots = {name: make_world(world, data) for name, world in worlds.items()}
-        rates = Rates(folder / RATES, resolve_device(device))
+        rates = Rates(folder / RATES, resolve_device("auto"))
         fitting = fit_all(experiment, todo, roots, rates)
         for number, cell in enumerate(todo, start=1):
             if cell.name not in fitting:
