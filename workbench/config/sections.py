@@ -1,24 +1,12 @@
-"""Everything a run can be told: keyword-only dataclasses, YAML round trip.
-
-The command line's flags are the dotted fields (``--train.steps 500``); a run directory
-keeps the whole configuration as ``config.yaml``. Types are checked by jsonargparse, values
-by the dataclasses themselves, and both speak one clear line.
-"""
+"""The sections of a configuration: keyword-only dataclasses that check their values."""
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
 import math
-import re
-from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
-import yaml
-
-from workbench.errors import ConfigError, first_line
+from workbench.errors import ConfigError
 
 IMAGENET_MEAN = (0.485, 0.456, 0.406)
 IMAGENET_STD = (0.229, 0.224, 0.225)
@@ -265,130 +253,3 @@ class Run:
                 "model.temperature: the linear distance has temperature 1, "
                 f"got {self.model.temperature!r}; set it to 1"
             )
-
-
-def to_dict(run: Run) -> dict[str, Any]:
-    """Nested plain dict of a configuration, tuples as lists: what YAML and JSON can hold."""
-
-    def plain(value: object) -> object:
-        if isinstance(value, dict):
-            return {key: plain(item) for key, item in value.items()}
-        return [plain(item) for item in value] if isinstance(value, tuple | list) else value
-
-    return {key: plain(value) for key, value in dataclasses.asdict(run).items()}
-
-
-def from_dict(values: Mapping[str, Any], *, base: Run | None = None) -> Run:
-    """Validates a nested dict and lays it over a base configuration.
-
-    Args:
-        values: Sections and fields; what is absent keeps the base's value.
-        base: Configuration to start from, the defaults if None.
-
-    Raises:
-        ConfigError: An unknown field (with the nearest valid one) or a value of wrong type.
-    """
-    from jsonargparse import ArgumentParser
-
-    base = base or Run()
-    merged = _merge(to_dict(base), values, prefix="")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Run, as_group=False)
-    try:
-        parsed = parser.parse_object(merged)
-        built = parser.instantiate(parsed)
-    except ConfigError:
-        raise
-    except Exception as error:  # jsonargparse raises several kinds; all mean a wrong value
-        raise _as_config_error(error) from error
-    return Run(**{name: getattr(built, name) for name in to_dict(base)})
-
-
-def _as_config_error(error: BaseException) -> ConfigError:
-    cause: BaseException | None = error
-    while cause is not None:
-        if isinstance(cause, ConfigError):
-            return cause
-        cause = cause.__cause__ or cause.__context__
-    message = " ".join(str(error).split())
-    message = re.sub(r'^Parser key "([^"]+)": E', r"\1: e", message)
-    message = re.sub(r"a typing\.Literal\[([^]]*)\]", r"one of \1", message)
-    message = re.sub(r"\. Got value: ", ", got ", message)
-    return ConfigError(re.sub(r"<class '(\w+)'>", r"\1", message))
-
-
-def _merge(base: dict[str, Any], values: Mapping[str, Any], prefix: str) -> dict[str, Any]:
-    merged = dict(base)
-    for key, value in values.items():
-        if key not in base:
-            close = difflib.get_close_matches(str(key), base, n=1)
-            hint = f"did you mean {prefix}{close[0]}?" if close else f"known: {', '.join(base)}"
-            raise ConfigError(f"{prefix}{key}: unknown setting; {hint}")
-        if value is None:  # jsonargparse would take it for any type
-            raise ConfigError(f"{prefix}{key}: a value is missing")
-        if isinstance(base[key], dict):
-            if not isinstance(value, Mapping):
-                raise ConfigError(f"{prefix}{key}: expected a section with fields, got {value!r}")
-            merged[key] = _merge(base[key], value, prefix=f"{prefix}{key}.")
-        else:
-            merged[key] = value
-    return merged
-
-
-def from_overrides(base: Run, overrides: Mapping[str, str]) -> Run:
-    """Lays dotted command-line fields over a configuration.
-
-    Args:
-        base: Usually a preset.
-        overrides: {"train.steps": "500", ...}; values are read as YAML, except those of text
-            fields, which are taken as they are (a folder may be called 2024).
-
-    Raises:
-        ConfigError: See :func:`from_dict`.
-    """
-    known, nested = to_dict(base), dict[str, Any]()
-    for dotted, text in overrides.items():
-        section, _, name = dotted.partition(".")
-        fields = known.get(section)
-        if not isinstance(fields, dict) or not name:
-            sections = [key for key, value in known.items() if isinstance(value, dict)]
-            close = difflib.get_close_matches(section, sections, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"sections: {', '.join(sections)}"
-            raise ConfigError(f"{dotted}: unknown setting; {hint}")
-        try:
-            value = text if isinstance(fields.get(name), str) else yaml.safe_load(text)
-        except yaml.YAMLError as error:
-            raise ConfigError(f"{dotted}: cannot read the value {text!r}") from error
-        nested.setdefault(section, {})[name] = value
-    return from_dict(nested, base=base)
-
-
-def describe_settings() -> str:
-    """All dotted fields with their defaults, one a line: the help of ``workbench train``."""
-
-    def lines(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
-        for key, value in values.items():
-            if isinstance(value, dict):
-                yield from lines(value, f"{prefix}{key}.")
-            elif prefix:
-                yield f"  --{prefix}{key} {value}"
-
-    return "\n".join(("settings and their defaults:", *lines(to_dict(Run()), "")))
-
-
-def load_yaml(path: Path) -> Run:
-    """Reads a configuration file.
-
-    Raises:
-        ConfigError: The file cannot be read, is not YAML or holds an invalid field.
-    """
-    try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise ConfigError(f"{path}: cannot read the configuration: {first_line(error)}") from error
-    if not isinstance(values, dict):
-        raise ConfigError(f"{path}: expected sections data, model, loss and train")
-    try:
-        return from_dict(values)
-    except ConfigError as error:
-        raise ConfigError(f"{path}: {error}") from error
