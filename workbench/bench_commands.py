@@ -24,6 +24,7 @@ def add_bench(commands: Commands) -> None:
     _add_prepare(actions)
     _add_loading(actions)
     _add_app(actions)
+    _add_throughput(actions)
 
 
 def _action(
@@ -74,7 +75,9 @@ def _outcome(
     )
 
 
-def _add_costs(parser: argparse.ArgumentParser, classes: str, methods: str) -> None:
+def _add_costs(
+    parser: argparse.ArgumentParser, classes: str, methods: str, *, plot: bool = True
+) -> None:
     """What all measurements against the number of classes take."""
     parser.add_argument("--classes", default=classes, help="class counts, comma separated")
     parser.add_argument("--methods", default=methods, help="comma separated")
@@ -83,8 +86,17 @@ def _add_costs(parser: argparse.ArgumentParser, classes: str, methods: str) -> N
     )
     parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
     parser.add_argument(
-        "--plot", metavar="FILE", type=Path, help="draw memory and time against classes, as a PNG"
+        "--same-process",
+        action="store_true",
+        help="all rows in this process, quicker, on CUDA alone: there torch counts memory exactly",
     )
+    if plot:
+        parser.add_argument(
+            "--plot",
+            metavar="FILE",
+            type=Path,
+            help="draw memory and time against classes, as a PNG",
+        )
 
 
 def _costs(
@@ -133,6 +145,7 @@ def _step(options: argparse.Namespace) -> Outcome:
         steps=options.steps,
         rounds=options.rounds,
         device=options.device,
+        isolated=not options.same_process,
         bench=options.bench,
     )
     shown = ("peak_bytes", "baseline_bytes", "seconds", "note")
@@ -168,6 +181,7 @@ def _loss(options: argparse.Namespace) -> Outcome:
         dtype=options.dtype,
         rounds=options.rounds,
         device=options.device,
+        isolated=not options.same_process,
     )
     shown = ("peak_bytes", "seconds", "loss_error", "grad_error", "note")
     return _costs(rows, options, "{method} {classes}, {distance}", shown)
@@ -193,6 +207,7 @@ def _predict(options: argparse.Namespace) -> Outcome:
         distance=options.distance,
         rounds=options.rounds,
         device=options.device,
+        isolated=not options.same_process,
     )
     shown = ("peak_bytes", "seconds", "loss_error", "note")
     return _costs(rows, options, "{method} {classes}", shown)
@@ -264,3 +279,34 @@ def _app(options: argparse.Namespace) -> Outcome:
         repeats=options.repeats,
     )
     return _outcome(rows, options, "{page}, {action}, {condition}", app.SHOWN)
+
+
+def _add_throughput(actions: Commands) -> None:
+    text = "images a second of whole trainings, beside segmentation-models-pytorch's plain loop"
+    parser = _action(actions, "throughput", _throughput, text)
+    _add_costs(parser, "19,150", "plain,streaming", plot=False)
+    parser.add_argument("--backbone", default="resnet50")
+    parser.add_argument("--crop", type=int, default=512, help="side of the pictures in pixels")
+    parser.add_argument("--batch-size", type=int, default=16)
+    parser.add_argument("--precision", default="bf16", help="fp32, bf16 or fp16")
+    parser.add_argument("--workers", type=int, default=8, help="loading processes")
+    parser.add_argument("--steps", type=int, default=40, help="timed, after six that are not")
+
+
+def _throughput(options: argparse.Namespace) -> Outcome:
+    from workbench.benchmarks import memory, throughput
+
+    rows = throughput.run_throughput(
+        memory.parse_counts(options.classes),
+        options.methods.split(","),
+        backbone=options.backbone,
+        crop=options.crop,
+        batch_size=options.batch_size,
+        precision=options.precision,
+        workers=options.workers,
+        steps=options.steps,
+        rounds=options.rounds,
+        device=options.device,
+        isolated=not options.same_process,
+    )
+    return _outcome(rows, options, "{method} {classes}", throughput.SHOWN)

@@ -7,12 +7,14 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import torch
 
 from workbench.__main__ import main
+from workbench.errors import ConfigError
 from workbench.evaluation.iou import Counts
 from workbench.experiments.cell import rounded_iou, split_halves
 from workbench.experiments.plan import get_experiment
-from workbench.experiments.run import RATES, read_cells, standing
+from workbench.experiments.run import RATES, read_cells, run_experiment, standing
 
 
 @pytest.fixture(scope="module")
@@ -21,14 +23,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     root = tmp_path_factory.mktemp("experiment")
     rates = [
         {
-            "key": f"{cell.method}--300-classes--4x64",
+            "key": f"cpu--small--{cell.method}--300-classes--4x64",
             "peak_bytes": 2**20,
             "seconds": 0.5,
             "rounds": 3,
         }
         for cell in get_experiment("smoke").cells
     ]
-    path = root / "out" / "smoke" / RATES
+    path = root / "out" / RATES
     path.parent.mkdir(parents=True)
     path.write_text(json.dumps(rates))
     assert run(root, "--only", "ours--*") == 0
@@ -95,3 +97,9 @@ def test_dev_and_test_share_no_picture() -> None:
 def test_absent_classes_have_no_iou() -> None:
     counts = Counts(np.array([3, 0, 0]), np.array([6, 4, 0]), np.array([3, 0, 5]))
     assert rounded_iou(counts) == [0.5, 0.0, None]
+
+
+@pytest.mark.skipif(torch.cuda.is_available(), reason="there is a GPU")
+def test_an_experiment_for_a_gpu_says_that_there_is_none(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match="gpu: its steps are measured on a CUDA device"):
+        run_experiment(get_experiment("gpu"), tmp_path, data=tmp_path, work=tmp_path)

@@ -7,6 +7,7 @@ peak memory never falls and because nothing that ran before may warm or fragment
 
 from __future__ import annotations
 
+import gc
 import json
 import os
 import statistics
@@ -14,6 +15,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Callable, Mapping, Sequence
+from functools import partial
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -34,6 +36,7 @@ MEASUREMENTS: dict[str, str] = {
     "prepare-load": "workbench.benchmarks.prepare:measure_load",
     "prepare-reference": "workbench.benchmarks.prepare:measure_reference",
     "step": "workbench.benchmarks.step:measure_step",
+    "throughput": "workbench.benchmarks.throughput:measure_throughput",
     "training": "workbench.experiments.budget:measure_training",
 }
 
@@ -88,6 +91,7 @@ def measure_rows(
     needs: Callable[[Spec], int],
     rounds: int = 1,
     available: int | None = None,
+    isolated: bool = True,
 ) -> list[Row]:
     """Measures every spec in a fresh process, round after round.
 
@@ -100,6 +104,8 @@ def measure_rows(
             :class:`Unavailable` for what need not be tried at all.
         rounds: How often each is measured.
         available: Bytes a process on the CPU may take; None measures what is free.
+        isolated: False measures in this process, which saves its start: for CUDA alone, whose
+            memory torch counts from zero for each measurement.
 
     Returns:
         One row a spec: medians over the rounds of times, the largest of memory and errors,
@@ -107,13 +113,17 @@ def measure_rows(
         "rounds" and "machine".
 
     Raises:
-        ConfigError: Fewer than one round.
+        ConfigError: Fewer than one round, or not isolated on a CPU.
     """
     if rounds < 1:
         raise ConfigError(f"--rounds: at least 1, got {rounds}")
+    if not isolated and specs[0]["device"] == "cpu":
+        raise ConfigError("--same-process: for --device cuda; a CPU's peak memory never falls")
+    measure = partial(run_isolated, limit=None) if isolated else run_here
     limit = None
     if specs[0]["device"] == "cpu":
         limit = available_ram() if available is None else available
+        measure = partial(run_isolated, limit=limit)
     machine = describe_machine()  # before the first measurement: afterwards the load is our own
     found: list[list[Row]] = [[] for _ in specs]
     places = [*range(len(specs))] * rounds
@@ -124,7 +134,7 @@ def measure_rows(
         spec = specs[place]
         shown = {"method": spec["method"], "classes": str(spec["classes"])}
         bar.set_postfix(shown, refresh=sys.stderr.isatty())
-        found[place].append(_measure(spec, describe, needs, limit))
+        found[place].append(_measure(spec, describe, needs, limit, measure))
     return [{**merge_rounds(rows), "machine": machine} for rows in found]
 
 
@@ -133,6 +143,7 @@ def _measure(
     describe: Callable[[Spec], Row],
     needs: Callable[[Spec], int],
     limit: int | None,
+    measure: Callable[[Spec], Row],
 ) -> Row:
     """The row of a measurement, or one that says why there is none."""
     try:
@@ -142,7 +153,7 @@ def _measure(
                 f"not tried: the tensor of all logits takes {needed / 2**30:.1f} GiB, "
                 f"{limit / 2**30:.1f} GiB are free"
             )
-        return {"note": "", **run_isolated(spec, limit=limit)}
+        return {"note": "", **measure(spec)}
     except OutOfMemory as reason:
         note = f"out of memory: {reason}"
     except Unavailable as reason:
@@ -175,6 +186,26 @@ def get_measurement(name: str) -> Callable[[Spec], Row]:
     module, _, function = MEASUREMENTS[name].partition(":")
     measure: Callable[[Spec], Row] = getattr(import_module(module), function)
     return measure
+
+
+def run_here(spec: Spec) -> Row:
+    """Runs one measurement in this process, on CUDA.
+
+    Raises:
+        OutOfMemory: The GPU has too little memory.
+        Unavailable: What is to be measured cannot run here.
+    """
+    import torch
+
+    try:
+        return get_measurement(spec["bench"])(spec)
+    except Exception as error:
+        if not is_out_of_memory(error):
+            raise
+        raise OutOfMemory(first_line(error)) from None
+    finally:
+        gc.collect()
+        torch.cuda.empty_cache()
 
 
 def run_isolated(spec: Spec, *, limit: int | None = None) -> Row:

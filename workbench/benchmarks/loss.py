@@ -7,7 +7,7 @@ result is compared with float64: see :mod:`workbench.benchmarks.truth`.
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING
 
 import torch
@@ -64,6 +64,7 @@ def run_loss(
     rounds: int = 1,
     device: str = "auto",
     available: int | None = None,
+    isolated: bool = True,
 ) -> list[Row]:
     """Measures every method with every distance it knows, each in a fresh process.
 
@@ -79,6 +80,7 @@ def run_loss(
         rounds: See :func:`~workbench.benchmarks.harness.measure_rows`.
         device: "cpu", "cuda" or "auto".
         available: Bytes a process on the CPU may take; None measures what is free.
+        isolated: See :func:`~workbench.benchmarks.harness.measure_rows`.
 
     Returns:
         The rows of :func:`measure_loss`, with "note", "rounds" and "machine".
@@ -87,17 +89,8 @@ def run_loss(
         ConfigError: An argument is not among what there is.
     """
     device = resolve_device(device)
-    if not classes or min(classes) < 2:
-        raise ConfigError(f"--classes: whole numbers from 2, got {list(classes)}")
-    for name, value in (("pixels", pixels), ("dim", dim), ("k", k), ("repetitions", repetitions)):
-        if value < 1:
-            raise ConfigError(f"--{name}: at least 1, got {value}")
-    if dtype not in DTYPES:
-        raise ConfigError(f"--dtype: choose one of {', '.join(DTYPES)}, got {dtype!r}")
-    unknown = set(distances) - set(METHODS["streaming"].distances)
-    if unknown or not distances:
-        known = ", ".join(METHODS["streaming"].distances)
-        raise ConfigError(f"--distances: choose from {known}, got {sorted(unknown)}")
+    sizes = {"pixels": pixels, "dim": dim, "k": k, "repetitions": repetitions}
+    _check(classes, distances, dtype, sizes)
     shared = {"bench": "loss", "device": device, "pixels": pixels, "dim": dim, "dtype": dtype}
     specs = [
         {**shared, "method": name, "distance": distance, "classes": count, "k": k}
@@ -109,7 +102,25 @@ def run_loss(
     ]
     if not specs:
         raise ConfigError("--methods: none of them knows any of --distances")
-    return measure_rows(specs, describe, needs=_least, rounds=rounds, available=available)
+    return measure_rows(
+        specs, describe, needs=_least, rounds=rounds, available=available, isolated=isolated
+    )
+
+
+def _check(
+    classes: Sequence[int], distances: Sequence[str], dtype: str, sizes: Mapping[str, int]
+) -> None:
+    if not classes or min(classes) < 2:
+        raise ConfigError(f"--classes: whole numbers from 2, got {list(classes)}")
+    for name, value in sizes.items():
+        if value < 1:
+            raise ConfigError(f"--{name}: at least 1, got {value}")
+    if dtype not in DTYPES:
+        raise ConfigError(f"--dtype: choose one of {', '.join(DTYPES)}, got {dtype!r}")
+    unknown = set(distances) - set(METHODS["streaming"].distances)
+    if unknown or not distances:
+        known = ", ".join(METHODS["streaming"].distances)
+        raise ConfigError(f"--distances: choose from {known}, got {sorted(unknown)}")
 
 
 def describe(spec: Spec) -> Row:

@@ -44,6 +44,7 @@ def run_memory(
     device: str = "auto",
     bench: str = "memory",
     available: int | None = None,
+    isolated: bool = True,
 ) -> list[Row]:
     """Measures every method at every number of classes, each in a fresh process.
 
@@ -59,6 +60,7 @@ def run_memory(
         device: "cpu", "cuda" or "auto" (CUDA where there is one).
         bench: "memory" or "step", for the rows.
         available: Bytes a process on the CPU may take; None measures what is free.
+        isolated: See :func:`~workbench.benchmarks.harness.measure_rows`.
 
     Returns:
         One row a number of pixels, method and class count, in that order: those of
@@ -85,7 +87,7 @@ def run_memory(
         ]
     ]
     baseline, *rows = measure_rows(
-        specs, describe, needs=dense_bytes, rounds=rounds, available=available
+        specs, describe, needs=dense_bytes, rounds=rounds, available=available, isolated=isolated
     )
     shared = {"baseline_bytes": baseline["peak_bytes"], "baseline_seconds": baseline["seconds"]}
     return [row | shared for row in rows]

@@ -74,6 +74,7 @@ def run_predict(
     rounds: int = 1,
     device: str = "auto",
     available: int | None = None,
+    isolated: bool = True,
 ) -> list[Row]:
     """Measures both heads at every number of classes, each in a fresh process.
 
@@ -87,6 +88,7 @@ def run_predict(
         rounds: See :func:`~workbench.benchmarks.harness.measure_rows`.
         device: "cpu", "cuda" or "auto".
         available: Bytes a process on the CPU may take; None measures what is free.
+        isolated: See :func:`~workbench.benchmarks.harness.measure_rows`.
 
     Returns:
         The rows of :func:`measure_predict`, with "note", "rounds" and "machine".
@@ -111,7 +113,9 @@ def run_predict(
         for count in classes
         for method in methods
     ]
-    return measure_rows(specs, describe, needs=_least, rounds=rounds, available=available)
+    return measure_rows(
+        specs, describe, needs=_least, rounds=rounds, available=available, isolated=isolated
+    )
 
 
 def describe(spec: Spec) -> Row:

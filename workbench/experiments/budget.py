@@ -1,8 +1,8 @@
 """Equal memory and equal time: which batch fits, and how many steps there is time for.
 
-Both are measured, in a fresh process, on the real data and the real loop. Steps are then
-fixed before training begins: what else the machine does changes how long a cell takes, not
-what it gives, and a cell that was stopped goes on to the same result.
+Both are measured, on the real data and the real loop. Steps are then fixed before training
+begins: what else the machine does changes how long a cell takes, not what it gives, a cell
+that was stopped goes on to the same result, and so does one trained on another machine.
 """
 
 from __future__ import annotations
@@ -13,7 +13,9 @@ import time
 from collections.abc import Iterable
 from itertools import pairwise
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import torch
 
 from workbench import config
 from workbench.benchmarks.harness import OutOfMemory, Row, Spec, run_isolated
@@ -21,6 +23,9 @@ from workbench.errors import ConfigError
 from workbench.experiments.plan import Cell, Experiment
 from workbench.progress import progress, say
 from workbench.runs import write_json
+
+if TYPE_CHECKING:
+    from workbench.trainers.sampling import Batch
 
 STEPS = 8
 """Timed steps of a measurement, after three that are not."""
@@ -37,8 +42,8 @@ class Rate(NamedTuple):
         crop: Their side in pixels.
         peak_bytes: Largest memory during training beyond what the process had before it; None
             if it did not fit the machine.
-        seconds: Of a step, reading and augmenting included: the median of a measurement, the
-            smallest over the rounds.
+        seconds: Of a step: the median of a measurement, the smallest over the rounds. On a CPU
+            reading and augmenting are part of it; for a GPU other cores do that meanwhile.
         rounds: Measurements so far.
     """
 
@@ -50,7 +55,7 @@ class Rate(NamedTuple):
 
 
 def measure_training(spec: Spec) -> Row:
-    """Trains a few steps on the real data; called in a fresh process.
+    """Trains a few steps on the real data; on a CPU to be called in a fresh process.
 
     Args:
         spec: "config" (a nested :class:`~workbench.config.Run`), "device", "steps" timed.
@@ -59,8 +64,6 @@ def measure_training(spec: Spec) -> Row:
         "peak_bytes" and "seconds" as in :class:`Rate`.
     """
     from statistics import median
-
-    import torch
 
     from workbench.benchmarks.meter import PeakMeter
     from workbench.inference import build_from_config
@@ -76,12 +79,19 @@ def measure_training(spec: Spec) -> Row:
     trainer = Trainer(run, model, build_loss(run.loss, run.model.distance))
     steps = _WARM_UP + int(spec["steps"])
     sampler = StepSampler(len(dataset), run.train.batch_size, seed=0, start=0, stop=steps)
-    batches = training_batches(dataset, sampler, seed=0, workers=run.data.workers)
+    cuda = spec["device"] == "cuda"
+    batches: Iterable[Batch] = training_batches(
+        dataset, sampler, seed=0, workers=0 if cuda else run.data.workers
+    )
+    if cuda:
+        batches = [*batches]
     trainer.model.train()
     meter = PeakMeter(spec["device"])
     moments = []
     for batch in batches:
         trainer.train_step(batch)
+        if cuda:
+            torch.cuda.synchronize()
         moments.append(time.perf_counter())
     taken = [after - before for before, after in pairwise(moments)]
     return {"peak_bytes": meter.above(), "seconds": round(median(taken[_WARM_UP - 1 :]), 5)}
@@ -100,26 +110,34 @@ class Rates:
     def get(self, run: config.Run, method: str, classes: int, *, rounds: int = 1) -> Rate:
         """The rate of a configuration, measured until there are enough rounds of it."""
         batch, crop = run.train.batch_size, run.data.crop
-        key = f"{method}--{classes}-classes--{batch}x{crop}"
+        network = run.model.network if run.model.network == "small" else run.model.backbone
+        key = f"{self.device}--{network}--{method}--{classes}-classes--{batch}x{crop}"
         row = self.rows.get(key)
         while row is None or (row["peak_bytes"] is not None and row["rounds"] < rounds):
             row = self._measure(key, run, row)
-        return Rate(batch, crop, row["peak_bytes"], row["seconds"], row["rounds"])
+        return Rate(batch, crop, row["peak_bytes"], row["seconds"] or math.inf, row["rounds"])
 
     def _measure(self, key: str, run: config.Run, before: dict[str, Any] | None) -> dict[str, Any]:
         spec = {"bench": "training", "device": self.device, "config": config.to_dict(run)}
-        try:
-            found = run_isolated({**spec, "steps": STEPS})
-        except OutOfMemory:
-            found = {"peak_bytes": None, "seconds": math.inf}
+        found = _measured({**spec, "steps": STEPS})
         row = {"key": key, **found, "rounds": 1}
         if before is not None:
             row["rounds"] = before["rounds"] + 1
-            row["seconds"] = min(before["seconds"], found["seconds"])
+            row["seconds"] = min(before["seconds"], found["seconds"] or math.inf)
             row["peak_bytes"] = max(before["peak_bytes"], found["peak_bytes"] or 0)
         self.rows[key] = row
         write_json(self.path, [self.rows[name] for name in sorted(self.rows)])
         return row
+
+
+def _measured(spec: Spec) -> Row:
+    """In a fresh process, but for CUDA: what torch allocates there is counted from zero."""
+    try:
+        if spec["device"] != "cuda":
+            return run_isolated(spec)
+        return measure_training(spec)
+    except (OutOfMemory, torch.OutOfMemoryError):
+        return {"peak_bytes": None, "seconds": None}
 
 
 def fit(experiment: Experiment, cell: Cell, root: str, rates: Rates) -> Rate:

@@ -149,6 +149,8 @@ class Experiment:
         seconds: Training time of cells whose length is "time".
         images: Images seen by cells whose length is "images".
         batches: (batch, crop) to choose from, most wanted first.
+        device: "cpu" or "cuda", where memory and time of a step are measured. The steps that
+            follow from them may be trained anywhere.
     """
 
     name: str
@@ -158,6 +160,7 @@ class Experiment:
     seconds: float
     images: int
     batches: tuple[tuple[int, int], ...]
+    device: Literal["cpu", "cuda"] = "cpu"
 
     def settings(self, cell: Cell) -> config.Run:
         """The configuration of a cell, batch, crop and steps aside."""
@@ -241,6 +244,32 @@ def _classes() -> Experiment:
     return _experiment("classes", "At how many classes does a dense head fall behind?", cells)
 
 
+def _gpu() -> Experiment:
+    base = config.from_dict(
+        {
+            "data": {"crop": 512, "workers": 8},
+            "model": {"network": "deeplabv3plus", "backbone": "resnet50"},
+            "loss": {"pixels": 65_536},
+            "train": {"precision": "bf16"},
+        },
+        base=base_config(),
+    )
+    world = World(images=2400, val_images=640, size=512)
+    return Experiment(
+        name="gpu",
+        question="And with ResNet-50 at 512 px, within 12 GiB of a GPU?",
+        cells=tuple(
+            Cell(method=method, memory=12 * GIB, world=world)
+            for method in ("ours", "nearest", "dense", "dense-all")
+        ),
+        base=base,
+        seconds=30.0,
+        images=9_600,
+        batches=tuple((batch, 512) for batch in (16, 12, 8, 6, 4, 3, 2, 1)),
+        device="cuda",
+    )
+
+
 def _smoke() -> Experiment:
     base = config.from_dict(
         {
@@ -284,6 +313,7 @@ EXPERIMENTS: Final[Mapping[str, Callable[[], Experiment]]] = {
     "images": _images,
     "factors": _factors,
     "classes": _classes,
+    "gpu": _gpu,
     "smoke": _smoke,
 }
 

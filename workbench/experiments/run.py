@@ -8,7 +8,8 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from workbench.benchmarks.harness import resolve_device
+import torch
+
 from workbench.errors import ConfigError
 from workbench.experiments.budget import Rates, fit_all
 from workbench.experiments.cell import make_world, run_cell
@@ -49,7 +50,7 @@ def run_experiment(
         only: Pattern of the names of the cells to do.
 
     Raises:
-        ConfigError: No cell's name fits the pattern.
+        ConfigError: No cell's name fits the pattern, or the experiment's device is missing.
     """
     cells = [cell for cell in experiment.cells if fnmatch(cell.name, only)]
     if not cells:
@@ -57,9 +58,13 @@ def run_experiment(
     folder = out / experiment.name
     todo = [cell for cell in cells if not cell_file(folder, cell).exists()]
     if todo:
+        if experiment.device == "cuda" and not torch.cuda.is_available():
+            raise ConfigError(
+                f"{experiment.name}: its steps are measured on a CUDA device; none here"
+            )
         worlds = {cell.world.name: cell.world for cell in todo}
         roots = {name: make_world(world, data) for name, world in worlds.items()}
-        rates = Rates(folder / RATES, resolve_device("auto"))
+        rates = Rates(out / RATES, experiment.device)
         fitting = fit_all(experiment, todo, roots, rates)
         for number, cell in enumerate(todo, start=1):
             if cell.name not in fitting:
