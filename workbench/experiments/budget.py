@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 STEPS = 8
 """Timed steps of a measurement, after three that are not."""
 ROUNDS = 3
-"""Times a chosen batch is timed. Other work on the machine only adds: the smallest counts."""
+"""Times a chosen batch is timed on a CPU. Other work only adds: the smallest counts."""
 _WARM_UP = 3
 
 
@@ -150,7 +150,8 @@ def fit(experiment: Experiment, cell: Cell, root: str, rates: Rates) -> Rate:
         run = _sized(experiment, cell, root, batch, crop)
         rate = rates.get(run, cell.method, cell.world.classes)
         if rate.peak_bytes is not None and rate.peak_bytes <= cell.memory:
-            return rates.get(run, cell.method, cell.world.classes, rounds=ROUNDS)
+            rounds = ROUNDS if experiment.device == "cpu" else 1
+            return rates.get(run, cell.method, cell.world.classes, rounds=rounds)
     raise ConfigError(
         f"{cell.name}: not even {experiment.batches[-1][0]} picture of "
         f"{experiment.batches[-1][1]} pixels fits {cell.memory / 2**20:.0f} MiB"

@@ -265,7 +265,7 @@ def _gpu() -> Experiment:
         base=base,
         seconds=30.0,
         images=9_600,
-        batches=tuple((batch, 512) for batch in (16, 12, 8, 6, 4, 3, 2, 1)),
+        batches=tuple((batch, 512) for batch in (16, 8, 4, 2, 1)),
         device="cuda",
     )
 
