@@ -7,6 +7,7 @@ that was stopped goes on to the same result, and so does one trained on another 
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import math
 import time
@@ -20,7 +21,7 @@ import torch
 from workbench import config
 from workbench.benchmarks.harness import OutOfMemory, Row, Spec, run_isolated
 from workbench.errors import ConfigError
-from workbench.experiments.plan import Cell, Experiment
+from workbench.experiments.plan import COSTS_AS, Cell, Experiment
 from workbench.progress import progress, say
 from workbench.runs import write_json
 
@@ -146,12 +147,14 @@ def fit(experiment: Experiment, cell: Cell, root: str, rates: Rates) -> Rate:
     Raises:
         ConfigError: None does.
     """
+    cost = COSTS_AS.get(cell.method, cell.method)
+    measured = dataclasses.replace(cell, method=cost)
     for batch, crop in experiment.batches:
-        run = _sized(experiment, cell, root, batch, crop)
-        rate = rates.get(run, cell.method, cell.world.classes)
+        run = _sized(experiment, measured, root, batch, crop)
+        rate = rates.get(run, cost, cell.world.classes)
         if rate.peak_bytes is not None and rate.peak_bytes <= cell.memory:
             rounds = ROUNDS if experiment.device == "cpu" else 1
-            return rates.get(run, cell.method, cell.world.classes, rounds=rounds)
+            return rates.get(run, cost, cell.world.classes, rounds=rounds)
     raise ConfigError(
         f"{cell.name}: not even {experiment.batches[-1][0]} picture of "
         f"{experiment.batches[-1][1]} pixels fits {cell.memory / 2**20:.0f} MiB"

@@ -87,6 +87,13 @@ METHODS: Final[dict[str, tuple[str, dict[str, str]]]] = {
 }
 """Key -> (title, settings laid over the experiment's base)."""
 
+COSTS_AS: Final = dict.fromkeys(
+    ("ours-t20", "ours-t40", "ours-even", "ours-adjusted", "ours-adjusted-half", "ours-repeat"),
+    "ours",
+)
+"""Methods that compute the same with other numbers: they get the steps of the other's rate, so
+that what else the machine does while rates are measured is no advantage to either."""
+
 
 @dataclass(frozen=True, kw_only=True)
 class World:
