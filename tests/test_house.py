@@ -37,6 +37,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "experiment_commands": BASE | {"command", "experiments"},
     "import_commands": BASE | {"command", "evaluation"},
     "memory_model": set(),
+    "sharing_commands": BASE | {"command", "sharing"},
     "vocabulary_commands": BASE | {"command", "inference", "runs"},
     "vocabulary": BASE | {"colors", "runs"},
     "kernels": BASE,
@@ -49,6 +50,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": BASE | {"vocabulary"},
     "evaluation": BASE | PARTS | TABLES | RESULTS | {"config", "runs", "vocabulary"},
     "inference": BASE | PARTS | TABLES | {"config", "runs", "vocabulary"},
+    # A shared model is a model with what is known about it, the terms of its data included.
+    "sharing": BASE | RESULTS | {"config", "datasets", "models", "runs", "vocabulary"},
     "trainers": BASE | PARTS | TABLES | RESULTS | {"config", "runs", "vocabulary"},
     "benchmarks": BASE
     | PARTS
@@ -76,6 +79,7 @@ ONLY_FOR: dict[str, set[str]] = {
     "umap": {"evaluation"},
     "timm": {"models"},
     "accelerate": {"trainers"},
+    "huggingface_hub": {"sharing"},
     "pycocotools": {"benchmarks", "datasets"},
     "matplotlib": {"benchmarks", "datasets", "experiments"},
     "safetensors": {"runs"},
@@ -87,7 +91,7 @@ ONLY_FOR: dict[str, set[str]] = {
 
 HEAVY = (
     *("umap", "streamlit", "timm", "torchvision", "plotly", "accelerate", "pycocotools"),
-    *("matplotlib", "faiss"),
+    *("matplotlib", "faiss", "huggingface_hub"),
 )
 
 
@@ -181,7 +185,8 @@ def test_the_three_parts_do_not_know_each_other() -> None:
     for one in PARTS:
         assert not MAY_IMPORT[one] & PARTS
     combining = {name for name, allowed in MAY_IMPORT.items() if len(allowed & PARTS) > 1}
-    assert combining == {"trainers", "evaluation", "inference", "benchmarks", "experiments"}
+    running = {"trainers", "evaluation", "inference", "benchmarks", "experiments"}
+    assert combining == running | {"sharing"}
 
 
 def test_views_read_only_through_app_data() -> None:

@@ -19,6 +19,7 @@ from workbench.data_commands import add_data
 from workbench.errors import ConfigError, RunError, WorkbenchError
 from workbench.experiment_commands import add_experiment
 from workbench.import_commands import add_import
+from workbench.sharing_commands import add_sharing
 from workbench.vocabulary_commands import add_vocabulary
 
 
@@ -119,6 +120,7 @@ def _build_parser() -> argparse.ArgumentParser:
         _add_project,
         _add_predict,
         _add_pack,
+        add_sharing,
         add_vocabulary,
         add_bench,
         add_experiment,

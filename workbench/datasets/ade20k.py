@@ -24,6 +24,9 @@ class Ade20k(SegmentationDataset):
     """
 
     key: ClassVar[str] = "ade20k"
+    terms: ClassVar[str] = (
+        "photos for non-commercial research and teaching, annotations under BSD 3-Clause"
+    )
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
     layout: ClassVar[str] = (
         "ADEChallengeData2016/images/{training,validation}/*.jpg and "

@@ -74,6 +74,8 @@ class SegmentationDataset(Dataset[Sample], ABC):
     """What the layout consists of, for ``workbench data check``."""
     variants: ClassVar[tuple[str, ...]] = ("",)
     """Other readings of the same files, chosen by ``data.variant``; "" is the usual one."""
+    terms: ClassVar[str] = ""
+    """Under which terms its publisher gives it away, in a sentence; "" where nobody knows."""
     mean_color: ClassVar[tuple[int, int, int]] = (124, 116, 104)
     """RGB 0..255 that pads crops; ImageNet's mean unless a dataset has its own."""
 

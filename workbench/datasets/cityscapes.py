@@ -38,6 +38,7 @@ class Cityscapes(SegmentationDataset):
     """
 
     key: ClassVar[str] = "cityscapes"
+    terms: ClassVar[str] = "the licence of Cityscapes: non-commercial use, not to be passed on"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
     layout: ClassVar[str] = (
         f"leftImg8bit/{{train,val,test}}/<city>/*{_IMAGE} and "

@@ -37,6 +37,7 @@ class CocoPanoptic(SegmentationDataset):
     """
 
     key: ClassVar[str] = "coco-panoptic"
+    terms: ClassVar[str] = "annotations under CC BY 4.0, photos under the terms of Flickr"
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
     layout: ClassVar[str] = (
         "{train,val}2017/*.jpg, annotations/panoptic_{train,val}2017.json and "

@@ -44,6 +44,7 @@ class CocoStuff10k(SegmentationDataset):
     """
 
     key: ClassVar[str] = "coco-stuff10k"
+    terms: ClassVar[str] = "annotations under CC BY 4.0, photos under the terms of Flickr"
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "test")
     layout: ClassVar[str] = "images/*.jpg, annotations/*.mat and imageLists/{train,test}.txt"
     folders: ClassVar[tuple[str, ...]] = (

@@ -44,6 +44,7 @@ class LvisCoco(SegmentationDataset):
     """
 
     key: ClassVar[str] = "lvis-coco"
+    terms: ClassVar[str] = "annotations under CC BY 4.0, photos under the terms of Flickr"
     splits: ClassVar[tuple[str, ...]] = ("train", "val")
     layout: ClassVar[str] = LAYOUT
     variants: ClassVar[tuple[str, ...]] = ("", "legacy")
@@ -203,6 +204,7 @@ class ShapeWorld(LvisCoco):
     """Generated scenes in the LVIS + COCO-stuff layout, with a ``mapping.csv`` of their own."""
 
     key: ClassVar[str] = "shapeworld"
+    terms: ClassVar[str] = "drawn by a program, nobody's photos"
     layout: ClassVar[str] = "what `workbench sample shapeworld ROOT` writes"
     folders: ClassVar[tuple[str, ...]] = ("shapeworld",)
     parts: ClassVar[tuple[Part, ...]] = (

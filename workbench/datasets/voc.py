@@ -35,6 +35,7 @@ class Voc(SegmentationDataset):
     """
 
     key: ClassVar[str] = "voc"
+    terms: ClassVar[str] = "photos under the terms of Flickr"
     variants: ClassVar[tuple[str, ...]] = ("", _FILLED)
     splits: ClassVar[tuple[str, ...]] = ("train", "val", "trainval", "train_aug")
     layout: ClassVar[str] = (

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import dataclasses
+from collections.abc import Mapping
 from typing import Literal
+
+from torch import Tensor
 
 from workbench import config
 from workbench.losses import get_loss
@@ -16,6 +19,24 @@ def build_from_config(run_config: config.Run, classes: int) -> SegmentationModel
     return build_model(
         run_config.model, classes, class_table=get_loss(run_config.loss.name).uses_class_table
     )
+
+
+def with_weights(
+    run_config: config.Run, classes: int, weights: Mapping[str, Tensor]
+) -> SegmentationModel:
+    """The model of a configuration with trained weights, for evaluation: on the CPU, in fp32.
+
+    All of its weights are given: nothing is downloaded for a pretrained backbone.
+
+    Raises:
+        RunError: The weights do not fit the configuration.
+    """
+    offline = dataclasses.replace(
+        run_config, model=dataclasses.replace(run_config.model, pretrained=False)
+    )
+    model = build_from_config(offline, classes)
+    model.load_weights(weights)
+    return model.eval()
 
 
 def load_model(
@@ -34,11 +55,5 @@ def load_model(
         RunError: No such checkpoint, or it does not fit the configuration.
     """
     run_config = config.from_dict(run.config())
-    # Weights come from the checkpoint: nothing to download for a pretrained backbone.
-    offline = dataclasses.replace(
-        run_config, model=dataclasses.replace(run_config.model, pretrained=False)
-    )
-    model = build_from_config(offline, len(run.vocabulary()))
     state = run.load_checkpoint(checkpoint)
-    model.load_weights(state.model)
-    return model.eval(), state.step
+    return with_weights(run_config, len(run.vocabulary()), state.model), state.step

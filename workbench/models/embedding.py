@@ -132,5 +132,5 @@ class SegmentationModel(nn.Module):
         except RuntimeError as error:
             detail = " ".join(str(error).split())[:300]
             raise RunError(
-                f"the checkpoint does not fit the model its config.yaml describes: {detail}"
+                f"what was saved does not fit the model that the configuration describes: {detail}"
             ) from error

@@ -14,11 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-import numpy as np
-import pandas as pd
-
 from workbench.errors import DataError
-from workbench.runs.atomic import to_json, write_bytes
+from workbench.runs.atomic import write_bytes
+from workbench.runs.vocabulary_json import one_line, vocabulary_from_json, vocabulary_to_json
 from workbench.vocabulary import Vocabulary
 
 if TYPE_CHECKING:
@@ -28,8 +26,6 @@ SUFFIX: Final = ".safetensors"
 MAX_FILE_BYTES: Final = 512 * 2**20
 MAX_FILE_CLASSES: Final = 1_000_000
 _MAX_HEADER: Final = 100_000_000  # of the format itself
-_MAX_COLUMNS: Final = 100
-_LONGEST: Final = 10_000  # characters of a text in the vocabulary
 _FORMAT: Final = "workbench-classes"
 _VERSION: Final = 1
 _REMEDY: Final = "export the classes again"
@@ -95,7 +91,6 @@ def class_file_bytes(classes: ClassSet, *, label: str = "the class file") -> byt
     tensors = {"weight": classes.weight.detach().to("cpu", torch.float32).contiguous()}
     if classes.bias is not None:
         tensors["bias"] = classes.bias.detach().to("cpu", torch.float32).contiguous()
-    table = classes.vocabulary.table.drop(columns="class_id")
     metadata = {
         "format": _FORMAT,
         "version": str(_VERSION),
@@ -105,7 +100,7 @@ def class_file_bytes(classes: ClassSet, *, label: str = "the class file") -> byt
         "classes": str(len(classes)),
         "source_run": classes.source,
         "source_step": "" if classes.step is None else str(classes.step),
-        "vocabulary": to_json({str(name): _cells(table[name]) for name in table}),
+        "vocabulary": vocabulary_to_json(classes.vocabulary),
     }
     data = bytes(save(tensors, metadata))
     if len(data) > MAX_FILE_BYTES or len(classes) > MAX_FILE_CLASSES:
@@ -166,7 +161,7 @@ def parse_class_file(data: bytes, *, label: str) -> ClassSet:
         temperature=_temperature(metadata, label),
         distance=_text(metadata, "distance", label),
         vocabulary=vocabulary,
-        source=_plain(metadata.get("source_run", "")),
+        source=one_line(metadata.get("source_run", "")),
         step=int(step) if step.isascii() and step.isdigit() and len(step) < 16 else None,
     )
 
@@ -194,7 +189,7 @@ def _metadata(data: bytes, label: str) -> dict[str, str]:
     if not all(isinstance(value, str) for value in metadata.values()):
         _refuse(label, "its metadata are not all text")
     if metadata.get("version") != str(_VERSION):
-        version = _plain(metadata.get("version"))
+        version = one_line(metadata.get("version"))
         _refuse(label, f"'version' is {version}, this workbench reads {_VERSION}")
     if "weight" not in header or not set(header) <= {"weight", "bias"}:
         _refuse(label, "it must hold the tensor 'weight' and at most 'bias' beside it")
@@ -231,43 +226,9 @@ def _temperature(metadata: Mapping[str, str], label: str) -> float:
 
 def _vocabulary(metadata: Mapping[str, str], count: int, label: str) -> Vocabulary:
     try:
-        columns = json.loads(metadata.get("vocabulary", ""))
-    except (ValueError, RecursionError) as error:
-        _refuse(label, "'vocabulary' is missing or not JSON", error)
-    if not isinstance(columns, dict) or len(columns) > _MAX_COLUMNS:
-        _refuse(label, f"'vocabulary' is not a table of at most {_MAX_COLUMNS} columns")
-    for name, values in columns.items():
-        if not isinstance(values, list) or len(values) != count:
-            found = len(values) if isinstance(values, list) else 0
-            _refuse(label, f"vocabulary column {_plain(name)!r}: {found} values, not {count}")
-        if not all(_is_cell(value) for value in values):
-            _refuse(label, f"vocabulary column {_plain(name)!r} holds more than text and numbers")
-    if "name" in columns and not all(isinstance(name, str) for name in columns["name"]):
-        _refuse(label, "vocabulary column 'name': not all are text")
-    columns["class_id"] = np.arange(count)
-    try:
-        table = pd.DataFrame(columns)
-        return Vocabulary(table[["class_id", *(name for name in table if name != "class_id")]])
-    except (DataError, ValueError, TypeError, OverflowError) as error:
-        _refuse(label, _plain(error), error)
-
-
-def _cells(column: pd.Series[Any]) -> list[object]:
-    """The values of a column as JSON takes them: None where one is missing."""
-    return list(column.astype(object).where(column.notna(), None))
-
-
-def _is_cell(value: object) -> bool:
-    if isinstance(value, str):
-        # Half a surrogate pair is no text: it could never be shown nor written again.
-        half = not value.isascii() and any("\ud800" <= char <= "\udfff" for char in value)
-        return len(value) <= _LONGEST and not half
-    return value is None or isinstance(value, (int, float))
-
-
-def _plain(text: object) -> str:
-    """Foreign text in an error message: one line, not long."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())[:120]
+        return vocabulary_from_json(metadata.get("vocabulary", ""), count)
+    except DataError as error:
+        _refuse(label, str(error), error)
 
 
 def _check_tensors(weight: Tensor, bias: Tensor | None, count: int, label: str) -> None:
