@@ -85,6 +85,12 @@ def test_pack_keeps_what_predicts(trained: Path, tmp_path: Path, cli) -> None:  
     [
         (["train", "--run", "x", "--preset", "nosuch"], ["--preset", "nosuch", "smoke"]),
         (["train", "--run", "x", "--train.step", "5"], ["train.step", "train.steps"]),
+        (["train", "--run", "x", "--trian.steps", "5"], ["did you mean train.steps?"]),
+        (["train", "--run", "x", "--steps", "5"], ["'--steps'", "did you mean --train.steps?"]),
+        (["train", "--run", "x", "--batch-size=5"], ["did you mean --train.batch_size?"]),
+        (["train", "--run", "x", "--resum"], ["did you mean --resume?", "train --help"]),
+        (["train", "--run", "x", "--preset", "smok"], ["did you mean smoke?"]),
+        (["evaluate", "x", "--imags", "5"], ["did you mean --images?"]),
         (["train", "--run", "x", "--train.steps", "many"], ["train.steps", "many"]),
         (["train", "--run", "x", "--train.steps"], ["train.steps", "value is missing"]),
         (["train", "--run", "x", "--data.dataset", "nosuch"], ["data.dataset", "voc"]),

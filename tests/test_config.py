@@ -12,6 +12,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from workbench import config
+from workbench.config.names import nearest_setting
 from workbench.errors import ConfigError
 from workbench.presets import get_preset
 
@@ -133,8 +134,12 @@ def test_text_fields_are_taken_as_they_are(value: str) -> None:
         ("train.step", "3", "train.step: unknown setting; did you mean train.steps?"),
         ("loss.ballance", "none", "did you mean loss.balance?"),
         ("model.zzz", "3", "model.zzz: unknown setting; known: network, backbone"),
-        ("trian.steps", "3", "trian.steps: unknown setting; did you mean train?"),
-        ("zzz.steps", "3", "zzz.steps: unknown setting; sections: data, model, loss, train"),
+        ("trian.steps", "3", "trian.steps: unknown setting; did you mean train.steps?"),
+        ("zzz.steps", "3", "zzz.steps: unknown setting; did you mean train.steps?"),
+        ("loss.crop", "3", "loss.crop: unknown setting; did you mean data.crop?"),
+        ("train.batch-size", "3", "did you mean train.batch_size?"),
+        ("Train.Steps", "3", "did you mean train.steps?"),
+        ("zzz.zzz", "3", "zzz.zzz: unknown setting; known: data, model, loss, train"),
         ("preset.x", "3", "preset.x: unknown setting"),
         ("train.steps.x", "3", "train.steps.x: unknown setting"),
         ("train.steps", "x", "train.steps: expected a int, got x"),
@@ -150,6 +155,12 @@ def test_text_fields_are_taken_as_they_are(value: str) -> None:
         ("train.momentum", "1.5", "train.momentum: from 0 to below 1, got 1.5"),
         ("train.seed", "-1", "train.seed: at least 0, got -1"),
         ("train.weight_decay", "-1", "train.weight_decay: at least 0"),
+        ("train.accumulate", "0", "train.accumulate: at least 1, got 0"),
+        ("train.accumulate", "5", "train.accumulate: at most batch_size (4)"),
+        ("train.clip_norm", "-1", "train.clip_norm: at least 0"),
+        ("train.ema_decay", "1", "train.ema_decay: from 0 to below 1, got 1.0"),
+        ("train.batch_norm", "off", "train.batch_norm: expected one of 'batch', 'frozen'"),
+        ("train.patience", "2", "train.patience: counts evaluations, and there are none"),
         ("train.optimizer", "lion", "train.optimizer: expected one of 'sgd', 'adamw', got lion"),
         ("data.flip", "maybe", "data.flip: expected a bool, got maybe"),
         ("data.crop", "8", "data.crop: at least 16 pixels, got 8"),
@@ -173,6 +184,39 @@ def test_wrong_settings_get_one_line(name: str, value: str, what: str) -> None:
     with pytest.raises(ConfigError) as error:
         config.from_overrides(get_preset("smoke"), {name: value})
     assert what in message(error)
+
+
+@pytest.mark.parametrize(
+    ("content", "what"),
+    [
+        ("train: {lr: 1, stepps: 1}", "train.stepps: unknown setting; did you mean train.steps?"),
+        ("trian: {steps: 1}", "trian: unknown setting; did you mean train?"),
+        ("steps: 1", "steps: unknown setting; did you mean train.steps?"),
+        ("batch-size: 1", "batch-size: unknown setting; did you mean train.batch_size?"),
+        ("data: {lr: 1}", "data.lr: unknown setting; did you mean train.lr?"),
+        ("train.steps: 1", "train.steps: unknown setting; in a file write train: {steps: ...}"),
+        ("zzz: {}", "zzz: unknown setting; known: preset, data, model, loss, train"),
+        ("model: {zzz: 1}", "model.zzz: unknown setting; known: network, backbone"),
+    ],
+)
+def test_a_file_with_a_mistyped_key_hears_the_nearest(
+    tmp_path: Path, content: str, what: str
+) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(content)
+    with pytest.raises(ConfigError) as error:
+        config.load_yaml(path)
+    assert what in message(error)
+
+
+def test_every_setting_is_found_by_its_own_misspelling() -> None:
+    """A letter left out of any field's name still leads to it, or to another real setting."""
+    names = config.setting_names()
+    for name in names:
+        for wrong in (name.replace(".", "_"), f"{name}x", name[:-1]):
+            assert nearest_setting(wrong, names) in names
+        assert nearest_setting(f"{name}x", names) == name
+        assert nearest_setting(name.replace(".", "-"), names) == name
 
 
 def test_a_field_twice_in_different_depth_is_an_error_not_a_crash() -> None:

@@ -27,6 +27,7 @@ TABLES = {"class_index", "distances", "kernels", "neighbours"}
 MAY_IMPORT: dict[str, set[str]] = {
     "constants": set(),
     "errors": set(),
+    "processes": set(),
     "progress": set(),
     "colors": BASE,
     "config": BASE,
@@ -48,11 +49,11 @@ MAY_IMPORT: dict[str, set[str]] = {
     "models": BASE | TABLES | {"config"},
     "losses": BASE | TABLES | {"config"},
     "runs": BASE | {"vocabulary"},
-    "evaluation": BASE | PARTS | TABLES | RESULTS | {"config", "runs", "vocabulary"},
+    "evaluation": BASE | PARTS | TABLES | RESULTS | {"config", "processes", "runs", "vocabulary"},
     "inference": BASE | PARTS | TABLES | {"config", "runs", "vocabulary"},
     # A shared model is a model with what is known about it, the terms of its data included.
     "sharing": BASE | RESULTS | {"config", "datasets", "models", "runs", "vocabulary"},
-    "trainers": BASE | PARTS | TABLES | RESULTS | {"config", "runs", "vocabulary"},
+    "trainers": BASE | PARTS | TABLES | RESULTS | {"config", "processes", "runs", "vocabulary"},
     "benchmarks": BASE
     | PARTS
     | TABLES

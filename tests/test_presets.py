@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
+import yaml
 
 from workbench import config
 from workbench.errors import ConfigError
@@ -15,6 +18,18 @@ def test_presets_are_valid_and_know_their_name(name: str) -> None:
     assert run.preset == name
     assert config.from_dict(config.to_dict(run)) == run
     assert config.from_overrides(run, {}) == run
+
+
+@pytest.mark.parametrize("name", list(PRESETS))
+def test_a_file_holds_every_preset(name: str, tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(yaml.safe_dump(config.to_dict(get_preset(name)), sort_keys=False))
+    assert config.load_yaml(path) == get_preset(name)
+
+
+def test_an_unknown_preset_names_the_nearest() -> None:
+    with pytest.raises(ConfigError, match=r"did you mean paper/ade20k\?"):
+        get_preset("paper/ade20")
 
 
 def test_an_unknown_preset_lists_the_known_ones() -> None:

@@ -14,7 +14,7 @@ from typing import Any
 
 from workbench import __version__, config, presets
 from workbench.bench_commands import add_bench
-from workbench.command import Commands, Outcome, Parser, command
+from workbench.command import Commands, Outcome, Parser, command, unknown_argument
 from workbench.data_commands import add_data
 from workbench.errors import ConfigError, RunError, WorkbenchError
 from workbench.experiment_commands import add_experiment
@@ -36,7 +36,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _build_parser()
     options, unknown = parser.parse_known_args(arguments)
     try:
-        options.overrides = _overrides(unknown, allowed=options.takes_settings)
+        options.overrides = _overrides(unknown, options)
         result = options.handler(options)
     except WorkbenchError as error:
         if options.debug:
@@ -87,15 +87,15 @@ def _readable(value: object) -> str:
     return str(value)
 
 
-def _overrides(unknown: Sequence[str], *, allowed: bool) -> dict[str, str]:
+def _overrides(unknown: Sequence[str], options: argparse.Namespace) -> dict[str, str]:
     """``--train.steps 500`` and ``--train.steps=500`` as {"train.steps": "500"}."""
     overrides: dict[str, str] = {}
     words = list(unknown)
     while words:
         word = words.pop(0)
         name, equals, value = word.removeprefix("--").partition("=")
-        if not word.startswith("--") or "." not in name or not allowed:
-            raise ConfigError(f"unknown argument {word!r}; see workbench --help")
+        if not word.startswith("--") or "." not in name or not options.takes_settings:
+            raise unknown_argument(word, options)
         if not equals:
             if not words or words[0].startswith("--"):
                 raise ConfigError(f"--{name}: a value is missing")
@@ -205,7 +205,9 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
         base = presets.get_preset(options.preset or "default")
     run = train(config.from_overrides(base, options.overrides), options.run, resume=options.resume)
     last = run.metrics().dropna(subset=["loss"]).iloc[-1]
-    return {"run": str(run.path), "step": int(last["step"]), "loss": float(last["loss"])}
+    said = {name: value for name, value in run.status().items() if name == "message"}
+    step = run.load_checkpoint().step if said else int(last["step"])
+    return {"run": str(run.path), "step": step, "loss": float(last["loss"]), **said}
 
 
 def _add_evaluate(commands: Commands) -> None:

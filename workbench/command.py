@@ -6,6 +6,8 @@ import argparse
 from collections.abc import Callable
 from typing import Any, NamedTuple, NoReturn, TypeAlias
 
+from workbench.errors import ConfigError
+
 
 class Outcome(NamedTuple):
     """What a command has to say, where plain values do not suffice.
@@ -65,8 +67,29 @@ def command(
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )
-    parser.set_defaults(handler=handler, takes_settings=takes_settings)
+    parser.set_defaults(handler=handler, takes_settings=takes_settings, parser=parser)
     if json_flag:
         parser.add_argument("--json", action="store_true", help="print the result as JSON")
     parser.add_argument("--debug", action="store_true", help="show tracebacks")
     return parser
+
+
+def unknown_argument(word: str, options: argparse.Namespace) -> ConfigError:
+    """The error for an argument a command does not take, with the one that was probably meant.
+
+    Args:
+        word: As typed.
+        options: What `parse_known_args` gave: the command's parser and whether it takes settings.
+    """
+    from workbench.config.names import nearest_name, nearest_setting
+    from workbench.config.reading import setting_names
+
+    typed = word.partition("=")[0]
+    # The parser itself has no public list of its flags.
+    flags = [flag for action in options.parser._actions for flag in action.option_strings]
+    setting = nearest_setting(typed.lstrip("-"), setting_names() if options.takes_settings else ())
+    meant = f"--{setting}" if setting else nearest_name(typed, flags)
+    if not typed.startswith("-"):
+        meant = None
+    hint = "" if meant is None else f"did you mean {meant}? "
+    return ConfigError(f"unknown argument {word!r}; {hint}see {options.parser.prog} --help")

@@ -10,6 +10,7 @@ from collections.abc import Callable
 from functools import partial
 
 from workbench.config import Data, Loss, Model, Run, Train, to_dict
+from workbench.config.names import nearest_name
 from workbench.errors import ConfigError
 
 
@@ -182,7 +183,10 @@ def get_preset(name: str) -> Run:
         ConfigError: The name is unknown; the message lists the known ones.
     """
     if name not in PRESETS:
-        raise ConfigError(f"--preset: unknown preset {name!r}; choose one of {', '.join(PRESETS)}")
+        close = nearest_name(name, PRESETS)
+        hint = f"did you mean {close}? " if close else ""
+        known = ", ".join(PRESETS)
+        raise ConfigError(f"--preset: unknown preset {name!r}; {hint}choose one of {known}")
     return PRESETS[name]()
 
 

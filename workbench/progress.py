@@ -19,6 +19,7 @@ def progress(
     initial: int = 0,
     unit: str = "it",
     unit_scale: bool = False,
+    shown: bool = True,
 ) -> tqdm[T]:
     """Wraps an iterable in a progress bar.
 
@@ -32,6 +33,7 @@ def progress(
         initial: Items already done (a resumed job).
         unit: What is counted, in the plural of a rate: "img", "step".
         unit_scale: Show thousands as k, M, G, for bytes.
+        shown: Whether there is a bar; one process of several is enough to show it.
 
     Returns:
         The iterable; ``set_postfix`` shows further figures.
@@ -48,6 +50,7 @@ def progress(
         maxinterval=interval,
         dynamic_ncols=sys.stderr.isatty(),
         smoothing=0.05,
+        disable=not shown,
     )
 
 

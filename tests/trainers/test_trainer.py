@@ -10,8 +10,8 @@ import torch
 
 from workbench.errors import ConfigError, RunError
 from workbench.runs import Checkpoint
+from workbench.trainers.devices import make_accelerator
 from workbench.trainers.sampling import Batch
-from workbench.trainers.trainer import make_accelerator
 
 LOSSES = ["nearest", "streaming", "dense"]
 
@@ -156,7 +156,7 @@ def test_a_precision_the_device_lacks_is_one_line(
     def refuse(**_options: Any) -> None:
         raise ValueError("fp16 mixed precision\nis not supported here")
 
-    monkeypatch.setattr("workbench.trainers.trainer.Accelerator", refuse)
+    monkeypatch.setattr("workbench.trainers.devices.Accelerator", refuse)
     with pytest.raises(ConfigError, match=r"train\.precision: fp16 .* take fp32") as error:
         make_accelerator(make_config(train={"precision": "fp16"}).train)
     assert "\n" not in str(error.value)

@@ -12,6 +12,7 @@ from workbench.config.reading import (
     from_dict,
     from_overrides,
     load_yaml,
+    setting_names,
     to_dict,
 )
 from workbench.config.sections import (
@@ -36,5 +37,6 @@ __all__ = [
     "from_dict",
     "from_overrides",
     "load_yaml",
+    "setting_names",
     "to_dict",
 ]

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import yaml
 
+from workbench.config.names import nearest_name, nearest_setting
 from workbench.config.sections import Run
 from workbench.errors import ConfigError, first_line
 
@@ -69,9 +69,7 @@ def _merge(base: dict[str, Any], values: Mapping[str, Any], prefix: str) -> dict
     merged = dict(base)
     for key, value in values.items():
         if key not in base:
-            close = difflib.get_close_matches(str(key), base, n=1)
-            hint = f"did you mean {prefix}{close[0]}?" if close else f"known: {', '.join(base)}"
-            raise ConfigError(f"{prefix}{key}: unknown setting; {hint}")
+            raise _unknown(f"{prefix}{key}", among=base, whole_section=isinstance(value, Mapping))
         if value is None:  # jsonargparse would take it for any type
             raise ConfigError(f"{prefix}{key}: a value is missing")
         if isinstance(base[key], dict):
@@ -81,6 +79,31 @@ def _merge(base: dict[str, Any], values: Mapping[str, Any], prefix: str) -> dict
         else:
             merged[key] = value
     return merged
+
+
+def setting_names() -> list[str]:
+    """All dotted settings: "data.dataset", "data.root", ..."""
+    sections = to_dict(Run()).items()
+    return [
+        f"{section}.{name}"
+        for section, fields in sections
+        if isinstance(fields, dict)
+        for name in fields
+    ]
+
+
+def _unknown(name: str, *, among: Iterable[str], whole_section: bool = False) -> ConfigError:
+    """The error for a setting nobody knows, with the one that was probably meant."""
+    known = setting_names()
+    meant = nearest_name(name, [*among]) if whole_section else nearest_setting(name, known)
+    if meant == name:  # "train.steps: 5" in a file
+        section, _, field = name.partition(".")
+        hint = f"in a file write {section}: {{{field}: ...}}"
+    elif meant is not None:
+        hint = f"did you mean {meant}?"
+    else:
+        hint = f"known: {', '.join(among)}"
+    return ConfigError(f"{name}: unknown setting; {hint}")
 
 
 def from_overrides(base: Run, overrides: Mapping[str, str]) -> Run:
@@ -100,9 +123,7 @@ def from_overrides(base: Run, overrides: Mapping[str, str]) -> Run:
         fields = known.get(section)
         if not isinstance(fields, dict) or not name:
             sections = [key for key, value in known.items() if isinstance(value, dict)]
-            close = difflib.get_close_matches(section, sections, n=1)
-            hint = f"did you mean {close[0]}?" if close else f"sections: {', '.join(sections)}"
-            raise ConfigError(f"{dotted}: unknown setting; {hint}")
+            raise _unknown(dotted, among=sections)
         try:
             value = text if isinstance(fields.get(name), str) else yaml.safe_load(text)
         except yaml.YAMLError as error:

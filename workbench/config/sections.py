@@ -117,7 +117,7 @@ class Loss:
             neighbours).
         index_refresh: Batches between two builds of the index; in between the classes move on,
             and their present embeddings rank the candidates.
-        pixels: Labelled pixels drawn per step and process; 0 takes all.
+        pixels: Labelled pixels drawn per step; 0 takes all.
         balance: How they are drawn: "inverse_sqrt" of the class's pixel count, or "none".
         label_smoothing: Share of each target that goes to all classes alike (for "streaming",
             "dense").
@@ -165,7 +165,9 @@ class Train:
 
     Attributes:
         steps: Optimiser steps.
-        batch_size: Images per step and process.
+        batch_size: Images per step, over all processes and micro-batches.
+        accumulate: Micro-batches a step is computed in, one after another: more of them need
+            less memory and give the same step (but for batch normalisation, see ``batch_norm``).
         optimizer: "sgd" (momentum) or "adamw".
         lr: Learning rate of decoder and embeddings.
         backbone_lr_factor: The backbone's learning rate relative to ``lr``.
@@ -176,18 +178,27 @@ class Train:
         table_power: The same for the class table.
         lr_floor: Learning rates do not fall below it.
         warmup_steps: Steps of linear increase at the start.
+        clip_norm: Largest norm of a step's gradient, longer ones are shortened to it; 0 is off.
+        ema_decay: Decay of an average of the weights over the steps, which is then what is
+            evaluated, kept as the run's weights and exported; 0 is off, 0.999 is customary.
+        batch_norm: "batch" normalises by the statistics of each micro-batch, "frozen" by those
+            the network begins with (pretrained, or none), which no batch changes.
         precision: "fp32", "bf16" or "fp16".
         channels_last: Memory format; faster for convolutions on most devices.
+        compile: Compile the network by ``torch.compile``: slow first steps, then faster ones.
         seed: Of everything random.
         log_every: Steps between lines in metrics.jsonl.
         evaluate_every: Steps between evaluations during training; 0 leaves them out.
         evaluate_images: Images of the periodic evaluations; 0 takes all.
+        patience: Evaluations in a row without a better validation mIoU after which training
+            stops; 0 never stops early.
         checkpoint_every: Steps between checkpoints.
         keep_checkpoints: Checkpoints kept beside the best one.
     """
 
     steps: int = 200_000
     batch_size: int = 16
+    accumulate: int = 1
     optimizer: Literal["sgd", "adamw"] = "sgd"
     lr: float = 0.01
     backbone_lr_factor: float = 0.1
@@ -198,28 +209,49 @@ class Train:
     table_power: float = 0.95
     lr_floor: float = 1e-6
     warmup_steps: int = 0
+    clip_norm: float = 0.0
+    ema_decay: float = 0.0
+    batch_norm: Literal["batch", "frozen"] = "batch"
     precision: Literal["fp32", "bf16", "fp16"] = "fp32"
     channels_last: bool = True
+    compile: bool = False
     seed: int = 0
     log_every: int = 10
     evaluate_every: int = 0
     evaluate_images: int = 0
+    patience: int = 0
     checkpoint_every: int = 500
     keep_checkpoints: int = 2
 
     def __post_init__(self) -> None:
         """Checks the values."""
-        for name in ("steps", "batch_size", "log_every", "checkpoint_every", "keep_checkpoints"):
+        for name in (
+            *("steps", "batch_size", "accumulate"),
+            *("log_every", "checkpoint_every", "keep_checkpoints"),
+        ):
             value = getattr(self, name)
             _require(value >= 1, f"train.{name}", value, "at least 1")
         for name in (
-            *("evaluate_every", "evaluate_images", "warmup_steps", "weight_decay", "lr_floor"),
+            *("evaluate_every", "evaluate_images", "patience", "warmup_steps", "clip_norm"),
+            *("weight_decay", "lr_floor"),
             *("backbone_lr_factor", "table_lr_factor", "power", "table_power", "seed"),
         ):
             value = getattr(self, name)
             _require(0 <= value < math.inf, f"train.{name}", value, "at least 0")
         _require(0 < self.lr < math.inf, "train.lr", self.lr, "above 0")
-        _require(0 <= self.momentum < 1, "train.momentum", self.momentum, "from 0 to below 1")
+        for name in ("momentum", "ema_decay"):
+            value = getattr(self, name)
+            _require(0 <= value < 1, f"train.{name}", value, "from 0 to below 1")
+        _require(
+            self.accumulate <= self.batch_size,
+            "train.accumulate",
+            self.accumulate,
+            f"at most batch_size ({self.batch_size}), one image a micro-batch",
+        )
+        if self.patience > 0 and self.evaluate_every == 0:
+            raise ConfigError(
+                "train.patience: counts evaluations, and there are none; set train.evaluate_every"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -242,11 +274,15 @@ class Run:
 
     def __post_init__(self) -> None:
         """Checks what involves more than one section."""
+        smallest = self.train.batch_size // self.train.accumulate
         _require(
-            self.train.batch_size > 1 or self.data.crop > self.model.output_stride,
+            smallest > 1
+            or self.train.batch_norm == "frozen"
+            or self.data.crop > self.model.output_stride,
             "data.crop",
             self.data.crop,
-            f"more than model.output_stride ({self.model.output_stride}) where batch_size is 1",
+            f"more than model.output_stride ({self.model.output_stride}) where a batch, "
+            "or micro-batch, is 1 image",
         )
         if self.model.distance == "linear" and self.model.temperature != 1.0:
             raise ConfigError(

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from workbench import config
 from workbench.class_index import ClassIndex, load_faiss
+from workbench.constants import IGNORE_INDEX
 from workbench.distances import ClassEmbeddings, get_distance
 from workbench.errors import ConfigError
 from workbench.kernels import PRODUCT
@@ -85,6 +86,14 @@ class SegmentationLoss(nn.Module, ABC):
             mask: (B, H, W) int64 class ids or IGNORE_INDEX.
             generator: Randomness of the pixel sampling.
         """
+
+    def expected_count(self, mask: Tensor) -> Tensor:
+        """The count that `forward` gives for a mask, before there are any pixels.
+
+        Micro-batches are divided by the count of their whole step, and come one after another.
+        """
+        labelled = (mask != IGNORE_INDEX).sum()
+        return labelled.clamp_max(self.settings.pixels) if self.settings.pixels > 0 else labelled
 
     def select(
         self, pixels: Tensor, mask: Tensor, generator: torch.Generator | None

@@ -2,6 +2,7 @@
 
 ```
 config.yaml  environment.json  vocabulary.parquet  status.json  metrics.jsonl  tensorboard/
+bad_batch.json (the images of the step whose loss stopped the training, if one did)
 checkpoints/step_000500/  checkpoints/last, best
 embeddings/step_000500.safetensors  embeddings/projection.parquet
 evaluation/<split>/  summary.json  per_class.parquet  per_image_class.parquet
@@ -42,7 +43,14 @@ MARKERS: Final = ("config.yaml", "status.json", "vocabulary.parquet", "evaluatio
 NAMES: Final = frozenset(
     {
         *("config.yaml", "environment.json", "vocabulary.parquet", "status.json"),
-        *("metrics.jsonl", "tensorboard", "checkpoints", "embeddings", "evaluation"),
+        *(
+            "metrics.jsonl",
+            "bad_batch.json",
+            "tensorboard",
+            "checkpoints",
+            "embeddings",
+            "evaluation",
+        ),
     }
 )
 """All a run has at its top."""

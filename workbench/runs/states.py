@@ -6,17 +6,20 @@ import json
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from pathlib import Path
 from typing import Any, Final, Literal
 
 import pandas as pd
 
+from workbench.runs import readers
 from workbench.runs.atomic import to_json, write_json, write_text
 from workbench.runs.folder import RunFolder
 from workbench.runs.lock import is_locked
 
 State = Literal["running", "done", "failed"]
 _STALE_SECONDS: Final = 300.0
+_BAD_BATCH: Final = "bad_batch.json"
 
 
 class StateFiles(RunFolder):
@@ -57,6 +60,34 @@ class StateFiles(RunFolder):
         if locked is not None:
             return locked
         return isinstance(heartbeat, (int, float)) and time.time() - heartbeat < _STALE_SECONDS
+
+    def write_bad_batch(self, step: int, *, loss: str, images: Sequence[str]) -> Path:
+        """Keeps which images a step was about whose loss is no number.
+
+        Args:
+            step: The step, 1-based.
+            loss: What the loss was: "nan", "inf".
+            images: Ids of all images of the step.
+
+        Returns:
+            The file.
+        """
+        path = self.path / _BAD_BATCH
+        write_json(path, {"step": step, "loss": loss, "images": list(images)})
+        return path
+
+    def bad_batch(self) -> dict[str, Any] | None:
+        """Reads what `write_bad_batch` kept: step, loss and images; None if no loss stopped it.
+
+        Raises:
+            RunError: The file is damaged.
+        """
+        path = self.path / _BAD_BATCH
+        return readers.read_json(path, remedy="delete it") if path.exists() else None
+
+    def forget_bad_batch(self) -> None:
+        """Removes it, as training is taken up again."""
+        (self.path / _BAD_BATCH).unlink(missing_ok=True)
 
     def append_metrics(self, record: Mapping[str, object]) -> None:
         """Adds one line to the metrics.

@@ -1,17 +1,18 @@
 """What happens beside the optimiser steps: records, curves, checkpoints, evaluations.
 
-A hook is told when a step is done and when training ends. The trainer calls the hooks of
-the main process in the order they are listed.
+A hook is told when a step is done and when training ends, in the order they are listed. All
+but the evaluations, which all processes share, are the main process's alone.
 """
 
 from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterable
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 if TYPE_CHECKING:
+    from workbench import config
     from workbench.runs import RunDirectory
     from workbench.trainers.trainer import Trainer
 
@@ -77,40 +78,91 @@ class MetricsLog(Hook):
         self.events.close()
 
 
+class Best(NamedTuple):
+    """How the evaluations of a training went.
+
+    Attributes:
+        score: Highest validation mIoU so far, -1 before the first.
+        step: Where it was reached, 0 before the first.
+        since: Evaluations after it.
+    """
+
+    score: float = -1.0
+    step: int = 0
+    since: int = 0
+
+    def after(self, step: int, score: float) -> Best:
+        """With one more evaluation."""
+        if score > self.score:
+            return Best(score, step, 0)
+        return self._replace(since=self.since + 1)
+
+
+def best_of(scores: Iterable[tuple[int, float]]) -> Best:
+    """Goes through (step, score) in order; those without a score do not count."""
+    best = Best()
+    for step, score in scores:
+        if not math.isnan(score):
+            best = best.after(int(step), score)
+    return best
+
+
 class Evaluations(Hook):
     """Evaluates every few steps; listed before the checkpoints, which mark the best one.
 
     Attributes:
-        best: Highest validation mIoU so far, -1 before the first.
-        best_step: Where it was reached in this process, or None.
+        best: So far, those before a resume included.
+        best_step: Where the best score was reached in this process, or None.
     """
 
-    def __init__(self, log: MetricsLog, every: int, evaluate: Callable[[], dict[str, Any]]) -> None:
+    def __init__(
+        self,
+        run: RunDirectory,
+        settings: config.Train,
+        evaluate: Callable[[], dict[str, Any]],
+        log: MetricsLog | None,
+    ) -> None:
         """What to run how often.
 
         Args:
-            log: Where the figures go.
-            every: Steps between evaluations; 0 never evaluates.
-            evaluate: Returns the summary of an evaluation of the model as it is.
+            run: Where earlier evaluations are.
+            settings: How often, and when to stop training.
+            evaluate: Returns the summary of an evaluation of the model as it is; the same one
+                in all processes.
+            log: Where the figures go, None in a process that writes nothing.
         """
-        self.log, self.every, self.evaluate = log, every, evaluate
-        known = log.run.metrics()
-        self.best = float(known["val_miou"].max()) if "val_miou" in known else -1.0
+        self.settings, self.evaluate, self.log = settings, evaluate, log
+        known = run.metrics()
+        scores = known[["step", "val_miou"]].to_numpy() if "val_miou" in known else ()
+        self.best = best_of((int(step), float(score)) for step, score in scores)
         self.best_step: int | None = None
 
     def after_step(self, trainer: Trainer, record: Record) -> None:
-        """Evaluates at multiples of ``every``."""
+        """Evaluates at multiples of ``train.evaluate_every``."""
         step = int(record["step"])
-        if not self.every or step % self.every:
+        if not self.settings.evaluate_every or step % self.settings.evaluate_every:
             return
         summary = self.evaluate()
         names = ("miou", "miou_union", "pixel_accuracy")
         figures = {f"val_{name}": float(summary[name]) for name in names}
         figures = {name: value for name, value in figures.items() if not math.isnan(value)}
-        self.log.write({"step": step, **figures})
+        if self.log is not None:
+            self.log.write({"step": step, **figures})
         record.update(figures)
-        if figures.get("val_miou", -1.0) > self.best:
-            self.best, self.best_step = figures["val_miou"], step
+        if "val_miou" in figures:
+            self.best = self.best.after(step, figures["val_miou"])
+        if self.best.step == step:
+            self.best_step = step
+        self.judge(trainer)
+
+    def judge(self, trainer: Trainer) -> None:
+        """Stops training where the last evaluations were not better than the one before them."""
+        if 0 < self.settings.patience <= self.best.since:
+            trainer.stopped = (
+                f"stopped early: {self.best.since} evaluations were not better than the "
+                f"val mIoU {self.best.score:.4f} of step {self.best.step} (train.patience "
+                f"{self.settings.patience})"
+            )
 
 
 class Checkpoints(Hook):
@@ -124,13 +176,13 @@ class Checkpoints(Hook):
         """Saves and prunes."""
         step = int(record["step"])
         best = step == self.evaluations.best_step
-        if step % self.every and step != trainer.config.train.steps and not best:
+        last = step == trainer.config.train.steps or trainer.stopped
+        if step % self.every and not last and not best:
             return
         model, optimizer, state = trainer.state()
         self.run.save_checkpoint(step, model=model, optimizer=optimizer, trainer=state)
         if best:
             self.run.mark_best(step)
         self.run.prune_checkpoints(self.keep)
-        table = trainer.unwrapped.table
-        if table is not None:
-            self.run.write_embeddings(step, table.weight.detach())
+        if "table.weight" in model:
+            self.run.write_embeddings(step, model["table.weight"])

@@ -120,3 +120,10 @@ def load_state_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> N
             )
         device = parameter.device if value.ndim > 0 else value.device
         optimizer.state[parameter][key] = value.to(device).clone()
+
+
+def bare(optimizer: object) -> Optimizer:
+    """The optimiser within Accelerate's wrapper."""
+    inner = getattr(optimizer, "optimizer", optimizer)
+    assert isinstance(inner, Optimizer)
+    return inner

@@ -107,11 +107,11 @@ class StepSampler(Sampler[list[Draw]]):
 
         Args:
             length: Images in the dataset.
-            batch_size: Images per step and process.
+            batch_size: Images per step, over all processes.
             seed: Of the shuffling.
             start: First step (0-based).
             stop: Step after the last.
-            rank: This process.
+            rank: This process, which gets its share of every batch.
             world: Number of processes.
             factors: (length,) how often to show each image in an epoch, at least 1, see
                 :func:`repeat_factors`; None shows each once.
@@ -128,15 +128,21 @@ class StepSampler(Sampler[list[Draw]]):
         """One list of draws a step."""
         length = epoch_length(self.factors)
         epoch, order = -1, np.empty(0, dtype=np.int64)
+        own = part_of(self.batch_size, self.rank, self.world)
         for step in range(self.start, self.stop):
             batch = []
-            first = (step * self.world + self.rank) * self.batch_size
-            for position in range(first, first + self.batch_size):
+            for place in own:
+                position = step * self.batch_size + place
                 if position // length != epoch:
                     epoch = position // length
                     order = epoch_order(self.factors, self.seed, epoch)
                 batch.append(Draw(position, int(order[position % length])))
             yield batch
+
+
+def part_of(total: int, part: int, parts: int) -> range:
+    """The items of one of some parts of nearly equal size, in order."""
+    return range(part * total // parts, (part + 1) * total // parts)
 
 
 class SeededDataset(Dataset[Sample | WorkbenchError]):
@@ -166,9 +172,10 @@ class SeededDataset(Dataset[Sample | WorkbenchError]):
                 return error
 
 
-def step_seed(seed: int, number: int) -> int:
-    """A well-mixed 63-bit seed for one step or draw of a run."""
-    words = np.random.SeedSequence((seed, number)).generate_state(2, np.uint64)
+def step_seed(seed: int, number: int, part: int = 0) -> int:
+    """A well-mixed 63-bit seed for one step or draw of a run, or a part of a step."""
+    entropy = (seed, number, part) if part else (seed, number)
+    words = np.random.SeedSequence(entropy).generate_state(2, np.uint64)
     return int(words[0] >> np.uint64(1))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import dataclasses
 import os
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -12,17 +13,20 @@ import numpy as np
 import numpy.typing as npt
 import torch
 
-from workbench import config
+from workbench import config, processes
 from workbench.datasets import open_dataset
 from workbench.datasets.base import SegmentationDataset
 from workbench.datasets.counts import classes_per_image, count_images, sum_counts
+from workbench.errors import RunError
 from workbench.inference import build_from_config
 from workbench.losses import build_loss
 from workbench.runs import RunDirectory
 from workbench.runs.states import State
+from workbench.trainers.devices import make_accelerator
+from workbench.trainers.failures import NonFiniteLoss, explained
 from workbench.trainers.hooks import Checkpoints, Evaluations, Hook, MetricsLog
-from workbench.trainers.sampling import Batch, StepSampler, repeat_factors, training_batches
-from workbench.trainers.trainer import Trainer, make_accelerator
+from workbench.trainers.sampling import StepSampler, repeat_factors, training_batches
+from workbench.trainers.trainer import Trainer
 from workbench.vocabulary import Vocabulary
 
 
@@ -46,50 +50,78 @@ def train(
 
     Raises:
         DataError: The dataset cannot be read.
-        RunError: The folder holds a run already (without ``resume``) or is being written.
+        RunError: The folder holds a run already (without ``resume``) or is being written; or
+            training was stopped by a loss that is not finite, too little memory, or the end of
+            another process.
     """
-    # Whatever can be wrong is found before anything slow begins, or is written.
-    loss = build_loss(run_config.loss, run_config.model.distance)
-    accelerator = make_accelerator(run_config.train)
-    if accelerator.is_main_process:
-        RunDirectory(path).check_vacant(resume=resume)
-    dataset = open_training_set(run_config.data)
-    torch.manual_seed(run_config.train.seed)  # of the initial weights
-    model = build_from_config(run_config, len(dataset.vocabulary))
-    vocabulary, factors = survey(
-        dataset, run_config.data.repeat_threshold, RunDirectory(path) if resume else None
-    )
-    loss.use_prior(torch.from_numpy(vocabulary.table["train_pixels"].to_numpy().copy()))
-    trainer = Trainer(run_config, model, loss, accelerator=accelerator)
-    if resume:  # before the run is touched: a configuration that does not fit changes nothing
-        _restore(trainer, RunDirectory(path), vocabulary)
-    if not accelerator.is_main_process:
-        accelerator.wait_for_everyone()  # until the main process has put the run in order
-        trainer.fit(_batches(trainer, dataset, factors))
-        return RunDirectory.open(path)
+    trainer, dataset, vocabulary, factors = _prepare(run_config, Path(path), resume=resume)
     evaluate = _periodic_evaluation(trainer)
+    if not trainer.accelerator.is_main_process:
+        processes.wait()  # until the main process has put the run in order
+        run = RunDirectory.open(path)
+        with _explaining(trainer):
+            _fit(trainer, dataset, factors, [_evaluations(trainer, run, evaluate)])
+        return run
     run = RunDirectory.create(
         path,
-        config=config.to_dict(portable(run_config)),
+        config=config.to_dict(portable(trainer.config)),
         vocabulary=vocabulary,
         resume=resume,
     )
     with run.lock():
         run.truncate_metrics(trainer.step)
+        run.forget_bad_batch()
         _write_status(run, trainer, "running")
-        accelerator.wait_for_everyone()
-        try:
-            every = [*_hooks(trainer, run, evaluate), *hooks]
-            trainer.fit(_batches(trainer, dataset, factors), every)
-        except BaseException as error:
-            _write_status(run, trainer, "failed", message=str(error) or type(error).__name__)
-            raise
-        _write_status(run, trainer, "done")
+        with _explaining(trainer, run):
+            processes.wait()
+            _fit(trainer, dataset, factors, [*_hooks(trainer, run, evaluate), *hooks])
+        _write_status(run, trainer, "done", trainer.stopped)
     return run
 
 
-def _write_status(run: RunDirectory, trainer: Trainer, state: State, **fields: str) -> None:
-    run.write_status(state, step=trainer.step, steps=trainer.config.train.steps, **fields)
+def _prepare(
+    run_config: config.Run, path: Path, *, resume: bool
+) -> tuple[Trainer, SegmentationDataset, Vocabulary, npt.NDArray[np.float64] | None]:
+    """The trainer, restored if asked, the training set, its classes and the images' factors."""
+    run = RunDirectory(path)
+    # Whatever can be wrong is found before anything slow begins, or is written.
+    loss = build_loss(run_config.loss, run_config.model.distance)
+    accelerator = make_accelerator(run_config.train)
+    if accelerator.is_main_process:
+        run.check_vacant(resume=resume)
+    dataset = open_training_set(run_config.data)
+    torch.manual_seed(run_config.train.seed)  # of the initial weights
+    model = build_from_config(run_config, len(dataset.vocabulary))
+    vocabulary, factors = survey(dataset, run_config.data.repeat_threshold, run if resume else None)
+    loss.use_prior(torch.from_numpy(vocabulary.table["train_pixels"].to_numpy().copy()))
+    trainer = Trainer(run_config, model, loss, accelerator=accelerator)
+    if resume:  # before the run is touched: a configuration that does not fit changes nothing
+        _restore(trainer, run, vocabulary)
+    return trainer, dataset, vocabulary, factors
+
+
+def _write_status(
+    run: RunDirectory, trainer: Trainer, state: State, message: str | None = None
+) -> None:
+    said = {} if message is None else {"message": message}
+    run.write_status(state, step=trainer.step, steps=trainer.config.train.steps, **said)
+
+
+@contextmanager
+def _explaining(trainer: Trainer, run: RunDirectory | None = None) -> Iterator[None]:
+    """Has what stops a training say what to do, here and in the run's status."""
+    try:
+        yield
+    except BaseException as error:
+        told = explained(error, trainer.config, trainer.step)
+        if run is not None and isinstance(told, NonFiniteLoss):
+            place = run.write_bad_batch(told.step, loss=told.loss, images=told.images)
+            told = RunError(f"{told}; all their ids are in {place}")
+        if run is not None:
+            _write_status(run, trainer, "failed", str(told) or type(told).__name__)
+        if told is error:
+            raise
+        raise told from error
 
 
 def open_training_set(settings: config.Data) -> SegmentationDataset:
@@ -153,10 +185,13 @@ def _counted(dataset: SegmentationDataset, run: RunDirectory | None) -> Vocabula
 
 def portable(run_config: config.Run) -> config.Run:
     """The configuration without absolute paths, as a run directory keeps it."""
-    root = run_config.data.root
-    if os.path.isabs(root):
-        root = os.path.relpath(root)
-    return dataclasses.replace(run_config, data=dataclasses.replace(run_config.data, root=root))
+    data = dataclasses.replace(run_config.data, root=_relative(run_config.data.root))
+    model = dataclasses.replace(run_config.model, weights=_relative(run_config.model.weights))
+    return dataclasses.replace(run_config, data=data, model=model)
+
+
+def _relative(path: str) -> str:
+    return os.path.relpath(path) if os.path.isabs(path) else path
 
 
 def _restore(trainer: Trainer, run: RunDirectory, vocabulary: Vocabulary) -> None:
@@ -165,9 +200,13 @@ def _restore(trainer: Trainer, run: RunDirectory, vocabulary: Vocabulary) -> Non
         trainer.restore(run.load_checkpoint("last"))
 
 
-def _batches(
-    trainer: Trainer, dataset: SegmentationDataset, factors: npt.NDArray[np.float64] | None
-) -> Iterable[Batch]:
+def _fit(
+    trainer: Trainer,
+    dataset: SegmentationDataset,
+    factors: npt.NDArray[np.float64] | None,
+    hooks: Sequence[Hook],
+) -> None:
+    """Goes on with a training that begins here, or was restored."""
     settings = trainer.config.train
     sampler = StepSampler(
         len(dataset),
@@ -179,9 +218,10 @@ def _batches(
         world=trainer.accelerator.num_processes,
         factors=factors,
     )
-    return training_batches(
+    batches = training_batches(
         dataset, sampler, seed=settings.seed, workers=trainer.config.data.workers
     )
+    trainer.fit(batches, hooks)
 
 
 def _hooks(
@@ -189,11 +229,22 @@ def _hooks(
 ) -> list[Hook]:
     settings = trainer.config.train
     log = MetricsLog(run, settings.log_every, step=trainer.step, seconds_before=trainer.seconds)
-    evaluations = Evaluations(log, settings.evaluate_every, evaluate)
+    evaluations = _evaluations(trainer, run, evaluate, log)
     checkpoints = Checkpoints(
         run, settings.checkpoint_every, settings.keep_checkpoints, evaluations
     )
     return [log, evaluations, checkpoints]
+
+
+def _evaluations(
+    trainer: Trainer,
+    run: RunDirectory,
+    evaluate: Callable[[], dict[str, Any]],
+    log: MetricsLog | None = None,
+) -> Evaluations:
+    evaluations = Evaluations(run, trainer.config.train, evaluate, log)
+    evaluations.judge(trainer)  # a training that has stopped early is not taken up by a resume
+    return evaluations
 
 
 def _periodic_evaluation(trainer: Trainer) -> Callable[[], dict[str, Any]]:
@@ -205,7 +256,8 @@ def _periodic_evaluation(trainer: Trainer) -> Callable[[], dict[str, Any]]:
     dataset = open_dataset(data.dataset, data.root, data.val_split, variant=data.variant)
 
     def evaluate() -> dict[str, Any]:
-        model = trainer.unwrapped.eval()
-        return evaluate_model(model, dataset, images=trainer.config.train.evaluate_images).summary
+        images = trainer.config.train.evaluate_images
+        with trainer.for_evaluation() as model:
+            return evaluate_model(model, dataset, images=images).summary
 
     return evaluate

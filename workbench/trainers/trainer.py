@@ -7,48 +7,33 @@ a checkpoint needs no generator states, and a killed run goes on with the same l
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager, nullcontext
 from itertools import islice
 from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.state import AcceleratorState
 from torch import Tensor
 
-from workbench import config, kernels
-from workbench.errors import ConfigError, RunError
+from workbench import config, kernels, processes
 from workbench.losses import SegmentationLoss, separation_penalty
 from workbench.models import SegmentationModel
 from workbench.progress import progress
 from workbench.runs import Checkpoint
+from workbench.trainers.devices import make_accelerator, parts_of_a_step, peak_memory
+from workbench.trainers.failures import NonFiniteLoss
 from workbench.trainers.hooks import Hook, Record
+from workbench.trainers.micro import draw_pixels, micro_batches
 from workbench.trainers.optimizers import (
+    bare,
     build_optimizer,
     load_state_tensors,
     set_learning_rates,
     state_tensors,
 )
 from workbench.trainers.sampling import Batch, step_seed
-
-_PRECISIONS = {"fp32": "no", "bf16": "bf16", "fp16": "fp16"}
-
-
-def make_accelerator(settings: config.Train) -> Accelerator:
-    """The device, precision and processes this run trains with.
-
-    Raises:
-        ConfigError: The device cannot train in this precision.
-    """
-    # Accelerate keeps one precision per process; a notebook may train twice with two.
-    AcceleratorState._reset_state()
-    try:
-        return Accelerator(mixed_precision=_PRECISIONS[settings.precision])
-    except ValueError as error:
-        raise ConfigError(
-            f"train.precision: {settings.precision} does not work on this device "
-            f"({' '.join(str(error).split())}); take fp32"
-        ) from error
+from workbench.trainers.weights import WeightAverage, freeze_batch_norm, join, split
 
 
 class Trainer:
@@ -58,6 +43,8 @@ class Trainer:
         config: The whole configuration.
         step: Optimiser steps taken.
         seconds: Training time so far, over all processes that took part one after another.
+        average: The average of the weights, None without ``train.ema_decay``.
+        stopped: Why training ends before its last step; hooks may set it.
     """
 
     def __init__(
@@ -75,18 +62,28 @@ class Trainer:
             model: With or without a class table, as the loss needs it.
             loss: What is minimised, besides the separation penalty.
             accelerator: Device and processes; made from the configuration if None.
+
+        Raises:
+            ConfigError: There are more micro-batches and processes than images in a batch.
         """
-        self.config = run_config
-        self.accelerator = accelerator or make_accelerator(run_config.train)
-        if run_config.train.channels_last:
+        self.config, settings = run_config, run_config.train
+        self.accelerator = accelerator or make_accelerator(settings)
+        self.parts = parts_of_a_step(settings, self.accelerator)
+        if settings.channels_last:
             model = model.to(memory_format=torch.channels_last)
         self.loss = loss
         if loss.uses_class_table:
             kernels.prepare(self.accelerator.device)
-        optimizer = build_optimizer(model, run_config.train)
+        if settings.compile:
+            model.network.compile()  # in place: names of the state stay
+        optimizer = build_optimizer(model, settings)
         self.model, self.optimizer = self.accelerator.prepare(model, optimizer)
+        average = settings.ema_decay > 0
+        self.average = WeightAverage(self.unwrapped, settings.ema_decay) if average else None
         self.step = 0
         self.seconds = 0.0
+        self.stopped: str | None = None
+        self.train_mode()
 
     @property
     def unwrapped(self) -> SegmentationModel:
@@ -99,86 +96,114 @@ class Trainer:
 
         Args:
             batches: Beginning with the batch of step ``self.step``.
-            hooks: Called in the main process.
+            hooks: Called in every process that gives them.
 
         Raises:
-            RunError: The loss is not finite; the message names the images.
+            NonFiniteLoss: The loss is not finite; the message names the images.
         """
-        main = self.accelerator.is_main_process
         steps = self.config.train.steps
-        wanted = islice(batches, max(0, steps - self.step))
-        bar = progress(wanted, description="train", total=steps, initial=self.step, unit="step")
-        self.model.train()
+        wanted = islice(batches, 0 if self.stopped else max(0, steps - self.step))
+        main = self.accelerator.is_main_process
+        bar = progress(
+            wanted, description="train", total=steps, initial=self.step, unit="step", shown=main
+        )
         for batch in bar:
             record = self.train_step(batch)
-            bar.set_postfix(loss=f"{record['loss']:.3f}", refresh=False)
-            if main:
-                for hook in hooks:
-                    hook.after_step(self, record)
-            self.model.train()
-        bar.close()
-        if main:
+            memory = peak_memory(self.accelerator.device)
+            bar.set_postfix(loss=f"{record['loss']:.3f}", memory=memory, refresh=False)
             for hook in hooks:
-                hook.at_end(self)
+                hook.after_step(self, record)
+            if self.stopped:
+                break
+        bar.close()
+        for hook in hooks:
+            hook.at_end(self)
+
+    def train_mode(self) -> None:
+        """Puts the model into training mode, but for what the configuration freezes."""
+        self.model.train()
+        if self.config.train.batch_norm == "frozen":
+            freeze_batch_norm(self.model)
 
     def train_step(self, batch: Batch) -> Record:
         """One optimiser step.
 
         Args:
-            batch: Images, masks and ids.
+            batch: This process's images, masks and ids.
 
         Returns:
-            "step", "loss" (mean over the labelled pixels of all processes), "pixels",
-            "penalty", "learning_rate" and "temperature".
+            "step", "loss" (mean over the labelled pixels of all micro-batches and processes),
+            "pixels", "penalty", "learning_rate", "temperature" where there is one, and with
+            ``train.clip_norm`` "gradient_norm" before clipping.
 
         Raises:
-            RunError: The loss is not finite.
+            NonFiniteLoss: The loss is not finite.
         """
-        settings = self.config.train
-        device = self.accelerator.device
-        torch.manual_seed(step_seed(settings.seed + 1, self._position()))
-        generator = torch.Generator(device).manual_seed(
-            step_seed(settings.seed + 2, self._position())
-        )
+        settings, device = self.config.train, self.accelerator.device
         set_learning_rates(self.optimizer, self.step, settings)
-        with self.accelerator.autocast():
-            output = self.model(batch.images.to(device, non_blocking=True))
-        # The losses compute in fp32 whatever the network's precision.
-        terms = self.loss(
-            output.pixels.float(),
-            output.classes,
-            batch.masks.to(device, non_blocking=True),
-            generator,
-        )
-        # Gradients are averaged over processes; the mean over all their pixels is the sum
-        # times the number of processes over the count of all.
-        count = self.accelerator.reduce(terms.count.to(device), reduction="sum")
-        objective = terms.sum * (self.accelerator.num_processes / count.clamp_min(1))
-        penalty = self._penalty(output.classes.weight if output.classes else None)
-        self.accelerator.backward(objective + penalty)
-        mean = float(self.accelerator.reduce(objective.detach(), reduction="mean"))
+        generator = torch.Generator(device).manual_seed(step_seed(settings.seed + 2, self.step))
+        masks = batch.masks.to(device, non_blocking=True)
+        if self.parts > 1:  # else the loss draws them
+            masks = draw_pixels(masks, self.config.loss, generator, self.accelerator)
+        parts = list(micro_batches(batch.images, masks, settings.accumulate))
+        own = torch.stack([self.loss.expected_count(mask) for _, mask in parts]).sum()
+        count = self.accelerator.reduce(own, reduction="sum")
+        total, penalty = torch.zeros((), device=device), torch.zeros((), device=device)
+        for number, (images, mask) in enumerate(parts):
+            last = number == len(parts) - 1
+            self._seed_noise(number)
+            with nullcontext() if last else self.accelerator.no_sync(self.model):
+                with self.accelerator.autocast():
+                    output = self.model(images.to(device, non_blocking=True))
+                # The losses compute in fp32 whatever the network's precision.
+                terms = self.loss(output.pixels.float(), output.classes, mask, generator)
+                # Gradients are averaged over processes; the mean over all their pixels is the
+                # sum times the number of processes over the count of all.
+                objective = terms.sum * (self.accelerator.num_processes / count.clamp_min(1))
+                if last:
+                    penalty = self._penalty(output.classes.weight if output.classes else None)
+                self.accelerator.backward(objective + penalty if last else objective)
+            total = total + objective.detach()
+        mean = float(self.accelerator.reduce(total, reduction="mean"))
         if not math.isfinite(mean):
-            raise RunError(
-                f"step {self.step + 1}: the loss is {mean} on images {', '.join(batch.ids[:8])}; "
-                "lower train.lr, or resume from the last checkpoint with another train.seed"
-            )
-        self.optimizer.step()
-        self.optimizer.zero_grad(set_to_none=True)
-        self.step += 1
+            raise NonFiniteLoss(self.step + 1, mean, processes.gather_texts(batch.ids))
         record: Record = {
-            "step": self.step,
+            "step": self.step + 1,
             "loss": mean,
             "pixels": int(count),
             "penalty": float(penalty.detach()),
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
         }
+        if settings.clip_norm > 0:
+            norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
+            record["gradient_norm"] = float(norm)
+        self._update()
         if output.classes is not None:
             record["temperature"] = float(output.classes.temperature.detach())
         return record
 
-    def _position(self) -> int:
-        world, rank = int(self.accelerator.num_processes), int(self.accelerator.process_index)
-        return self.step * world + rank
+    def _seed_noise(self, number: int) -> None:
+        """Seeds dropout and the like for one micro-batch of this process."""
+        part = int(self.accelerator.process_index) * self.config.train.accumulate + number
+        torch.manual_seed(step_seed(self.config.train.seed + 1, self.step, part))
+
+    def _update(self) -> None:
+        self.optimizer.step()
+        self.optimizer.zero_grad(set_to_none=True)
+        self.step += 1
+        # In fp16 a step whose gradients overflow is left out; the loss is scaled less then.
+        if self.average is not None and not self.accelerator.optimizer_step_was_skipped:
+            self.average.update(self.unwrapped, self.step)
+
+    @contextmanager
+    def for_evaluation(self) -> Iterator[SegmentationModel]:
+        """The model with the weights a checkpoint has now, in evaluation mode."""
+        model = self.unwrapped
+        own = nullcontext() if self.average is None else self.average.in_place_of(model)
+        # Pictures come in many sizes; for each, a compiled network would be compiled anew.
+        with own, torch.compiler.set_stance("force_eager"):
+            yield model.eval()
+        self.train_mode()
 
     def _penalty(self, weight: Tensor | None) -> Tensor:
         settings = self.config.loss
@@ -190,9 +215,15 @@ class Trainer:
         return settings.separation_weight * penalty
 
     def state(self) -> tuple[dict[str, Tensor], dict[str, Tensor], dict[str, Any]]:
-        """Model, optimiser and trainer state, as a checkpoint keeps them."""
+        """Model, optimiser and trainer state, as a checkpoint keeps them.
+
+        With an average of the weights that is the model; what training goes on from is then
+        with the optimiser's state, which only training needs.
+        """
         model = {name: value.detach() for name, value in self.unwrapped.state_dict().items()}
-        optimizer = state_tensors(_bare(self.optimizer))
+        optimizer = state_tensors(bare(self.optimizer))
+        if self.average is not None:
+            optimizer, model = join(optimizer, model), self.average.values
         trainer: dict[str, Any] = {"step": self.step, "seconds": self.seconds}
         if self.accelerator.scaler is not None:  # fp16: the loss scale is learned as well
             trainer["scaler"] = self.accelerator.scaler.state_dict()
@@ -204,17 +235,12 @@ class Trainer:
         Raises:
             RunError: The checkpoint does not fit this configuration.
         """
-        self.unwrapped.load_weights(checkpoint.model)
-        if checkpoint.optimizer is not None:
-            load_state_tensors(_bare(self.optimizer), checkpoint.optimizer)
+        optimizer, trained = split(checkpoint.optimizer or {})
+        self.unwrapped.load_weights(trained or checkpoint.model)
+        if self.average is not None:
+            self.average.load(checkpoint.model)
+        load_state_tensors(bare(self.optimizer), optimizer)
         self.step = checkpoint.step
         self.seconds = float(checkpoint.trainer.get("seconds", 0.0))
         if self.accelerator.scaler is not None and "scaler" in checkpoint.trainer:
             self.accelerator.scaler.load_state_dict(checkpoint.trainer["scaler"])
-
-
-def _bare(optimizer: object) -> torch.optim.Optimizer:
-    """The optimiser within Accelerate's wrapper."""
-    bare = getattr(optimizer, "optimizer", optimizer)
-    assert isinstance(bare, torch.optim.Optimizer)
-    return bare

@@ -89,8 +89,7 @@ class TrainingMonitor(Panel, Hook):
             self._records.append({name: record[name] for name in names if name in record})
         if now - self._drawn < self.every and step < self._steps:
             return
-        images = settings.batch_size * int(trainer.accelerator.num_processes)
-        self.summary = self._words(record, now, images)
+        self.summary = self._words(record, now, settings.batch_size)
         self._drawn = now
         self._draw(step)
 

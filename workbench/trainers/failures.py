@@ -1,0 +1,100 @@
+"""What can stop a training, in one line that says what to do."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Final
+
+import torch
+
+from workbench import config
+from workbench.errors import ConfigError, RunError, first_line
+
+_NAMED_IMAGES: Final = 8
+_NO_MEMORY: Final = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc")
+"""Parts of messages of errors that have no class of their own."""
+
+_LOST: Final = (
+    *("Connection closed by peer", "Connection reset by peer", "Broken pipe"),
+    *("NCCL error", "ncclRemoteError", "Timed out waiting"),
+)
+"""Parts of messages about a process that answers no more."""
+
+
+class NonFiniteLoss(RunError):
+    """The loss of a step is infinite or not a number.
+
+    Attributes:
+        step: The step, 1-based.
+        loss: "nan", "inf" or "-inf".
+        images: Ids of all images of the step.
+    """
+
+    def __init__(self, step: int, loss: float, images: Sequence[str]) -> None:
+        """Names the first few images."""
+        self.step, self.loss, self.images = step, str(loss), list(images)
+        more = len(images) - _NAMED_IMAGES
+        names = ", ".join(images[:_NAMED_IMAGES]) + (f" and {more} more" if more > 0 else "")
+        super().__init__(
+            f"step {step}: the loss is {loss} on images {names}; "
+            "lower train.lr, or resume from the last checkpoint with another train.seed"
+        )
+
+
+def explained(error: BaseException, settings: config.Run, step: int) -> BaseException:
+    """The error to show for one that stopped a training; itself where nothing is clearer.
+
+    Args:
+        error: As it was raised.
+        settings: Of the training.
+        step: Steps taken before.
+    """
+    text = str(error)
+    if _is_out_of_memory(error):
+        return RunError(f"step {step + 1}: out of memory; {_smaller(settings)}")
+    if isinstance(error, RuntimeError) and "DataLoader worker" in text:
+        return RunError(
+            f"step {step + 1}: a process that loads images ended ({first_line(error)}); if memory "
+            f"ran out, lower --data.workers (now {settings.data.workers})"
+        )
+    if isinstance(error, RuntimeError) and any(part in text for part in _LOST):
+        return RunError(
+            f"step {step + 1}: another process of this training has ended, see what it said "
+            f"({first_line(error)[:120]}); go on with --resume, on any number of processes"
+        )
+    if settings.train.compile and _is_of_the_compiler(error):
+        return ConfigError(
+            f"train.compile: the network could not be compiled ({first_line(error)[:200]}); "
+            "install a C++ compiler (g++), or set --train.compile false"
+        )
+    return error
+
+
+def _is_out_of_memory(error: BaseException) -> bool:
+    if isinstance(error, MemoryError | torch.OutOfMemoryError):
+        return True
+    return isinstance(error, RuntimeError) and any(part in str(error) for part in _NO_MEMORY)
+
+
+def _is_of_the_compiler(error: BaseException) -> bool:
+    """Whether torch's compiler raised it; its classes are not loaded before it is used."""
+    return any(
+        kind.__module__.startswith(("torch._dynamo", "torch._inductor"))
+        for kind in type(error).__mro__
+    )
+
+
+def _smaller(settings: config.Run) -> str:
+    """What to change for a step that needs less memory, with the present values."""
+    train, data, loss = settings.train, settings.data, settings.loss
+    ways = []
+    if train.accumulate < train.batch_size:
+        ways.append(f"raise --train.accumulate (now {train.accumulate}), which changes no result")
+    if train.batch_size > 1:
+        ways.append(f"lower --train.batch_size (now {train.batch_size})")
+    ways.append(f"lower --data.crop (now {data.crop})")
+    pixels = "all" if loss.pixels == 0 else str(loss.pixels)
+    ways.append(f"draw fewer pixels by --loss.pixels (now {pixels})")
+    if loss.name == "dense":
+        ways.append("take another --loss.name than dense")
+    return ", or ".join(ways)
