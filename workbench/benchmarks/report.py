@@ -16,6 +16,7 @@ from workbench.benchmarks.report_loading import render_loading
 from workbench.benchmarks.report_loss import (
     render_loss,
     render_loss_bf16,
+    render_loss_gpu,
     render_loss_million,
     render_loss_wide,
     render_predict,
@@ -23,6 +24,7 @@ from workbench.benchmarks.report_loss import (
 from workbench.benchmarks.report_prepare import render_prepare
 from workbench.benchmarks.report_steps import render_memory, render_step
 from workbench.benchmarks.report_targets import render_targets
+from workbench.benchmarks.report_throughput import render_roofline, render_throughput
 from workbench.benchmarks.rows import read_rows
 from workbench.errors import DataError
 from workbench.runs import write_bytes, write_text
@@ -59,6 +61,9 @@ SECTIONS: dict[str, Section] = {
     "loss_wide": Section(render_loss_wide),
     "loss_bf16": Section(render_loss_bf16),
     "loss_million": Section(render_loss_million, drawn=True),
+    "loss_gpu": Section(render_loss_gpu),
+    "roofline_gpu": Section(render_roofline),
+    "throughput_gpu": Section(render_throughput),
     "predict": Section(render_predict, drawn=True),
     "prepare": Section(lambda rows, _: render_prepare(rows)),
     "loading": Section(lambda rows, _: render_loading(rows)),

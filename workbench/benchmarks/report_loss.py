@@ -14,7 +14,7 @@ _LOSS = """\
 ## The loss alone: {title}
 
 Loss and gradients from {pixels} random pixel embeddings of {dim} numbers ({dtype}) and a random \
-class table, as `workbench bench loss` measures them, every line in a fresh process. Beside ours: \
+class table, as `workbench bench loss` measures them, {isolation}. Beside ours: \
 `dense`, all logits and `cross_entropy`; `torch`, its `linear_cross_entropy` in chunks; \
 `cut-cross-entropy` ({form}; without the bias, which it does not know); `liger`, the fused kernels \
 for GPUs; `reference`, the paper's loss as its authors' code states it, with the neighbours' \
@@ -37,6 +37,8 @@ workbench bench loss --classes {classes}{options} --json benchmarks/{name}.json
 """
 
 _PICTURE = "\n![Memory and time of the loss against the number of classes]({picture})\n"
+
+_ONE_PROCESS = "all in one process, where torch counts the GPU's memory exactly"
 
 _INDEX = """\
 `nearest-index` looks for the nearest classes in an approximate index, built beforehand: its \
@@ -94,10 +96,16 @@ def render_loss_bf16(rows: Sequence[Row], _: str) -> str:
     return _render_loss(rows, "", "loss_bf16")
 
 
+def render_loss_gpu(rows: Sequence[Row], _: str) -> str:
+    """The same about ``benchmarks/loss_gpu.json``, on CUDA."""
+    return _render_loss(rows, "", "loss_gpu")
+
+
 def _title(first: Row, classes: Sequence[int]) -> str:
     span = " to ".join(f"{count:,}" for count in dict.fromkeys((classes[0], classes[-1])))
     parts = [f"{first['pixels']:,} pixels", f"{span} classes", f"D = {first['dim']}"]
-    return ", ".join([*parts, *([first["dtype"]] if first["dtype"] != "fp32" else [])])
+    place = ["on a GPU"] if first["device"] == "cuda" else []
+    return ", ".join([*parts, *([first["dtype"]] if first["dtype"] != "fp32" else []), *place])
 
 
 def _render_loss(rows: Sequence[Row], picture: str, name: str) -> str:
@@ -113,6 +121,7 @@ def _render_loss(rows: Sequence[Row], picture: str, name: str) -> str:
         title=_title(first, classes),
         dim=first["dim"],
         dtype=first["dtype"],
+        isolation="every line in a fresh process" if first["device"] == "cpu" else _ONE_PROCESS,
         form="in Triton" if first["device"] == "cuda" else "its form for `torch.compile`",
         k=max(neighbours, default=0),
         picture=_PICTURE.format(picture=picture) if picture else "",
@@ -137,6 +146,8 @@ def _options(rows: Sequence[Row]) -> str:
     for column, default in (("pixels", 65_536), ("dim", 12), ("dtype", "fp32"), ("rounds", 1)):
         if rows[0][column] != default:
             options += f" --{column} {rows[0][column]}"
+    if rows[0]["device"] == "cuda":
+        options += " --device cuda --same-process"
     for flag, column in (("methods", "method"), ("distances", "distance")):
         values = dict.fromkeys(row[column] for row in rows)
         options += f" \\\n  --{flag} {','.join(values)}"

@@ -13,9 +13,9 @@ lengths, and so the loss is as good as in plain fp32. Gradients carry 16 bits of
 probability and vector: 1e-4 of their largest component. On the same GPU every run gives the
 same bits.
 
-State. The kernels were run in Triton's interpreter (3.7 to 3.9) and compiled, not run, for sm_80
-to sm_120. None has run on a GPU yet: block sizes were chosen by registers, spills and
-instructions of the compiled code, not by time.
+State. Run on an H200 with Triton 3.6, in Triton's interpreter (3.7 to 3.9), and compiled, not
+run, for sm_80 to sm_120. On the H200, 2 million pixels and 1,284 classes took 4 to 13 times what
+the slowest resource asks for (D = 12 and 32); block sizes were chosen by instructions, not time.
 """
 
 from __future__ import annotations
@@ -37,11 +37,11 @@ WIDEST: Final = 64
 MOST_NEIGHBOURS: Final = 16
 """Largest k; beyond, the list of the best does not."""
 
-_BLOCK: Final = 64  # vectors a program holds; the tensor cores' height for four warps
+_BLOCK: Final = 64  # vectors a program holds
 _PROGRAMS: Final = 8  # a processor works off in turn, so that the last ones are a small part
 _STATISTICS: Final = 5  # numbers per pixel that sweep_classes leaves
 # fp_fusion: a multiplication and an addition are one instruction; Triton 3.10 asks for it.
-_OPTIONS: Final[dict[str, Any]] = {"num_warps": 4, "num_stages": 2, "enable_fp_fusion": True}
+_OPTIONS: Final[dict[str, Any]] = {"num_stages": 2, "enable_fp_fusion": True}
 
 
 @functools.cache
@@ -157,7 +157,7 @@ def search(
             SLOTS=max(2, _power_of_two(k)),
             ROWS=_BLOCK,
             COLUMNS=_BLOCK,
-            **_OPTIONS,
+            **options(x.shape[1]),
         )
     best, place = scores.topk(k, dim=1)
     # Only where products are NaN are there fewer than k.
@@ -288,8 +288,19 @@ class _Problem(NamedTuple):
             "HAS_OFFSET": self.offset is not None,
             "HAS_SMOOTH": self.smooth is not None,
             "WIDTH": _width(dim),
-            **_OPTIONS,
+            **options(dim),
         }
+
+
+def options(dim: int) -> dict[str, Any]:
+    """How the kernels are compiled for vectors of D numbers.
+
+    Four warps let the compiler use Hopper's asynchronous matrix instructions (wgmma). Triton
+    3.6 gets those wrong where the second product is narrower than 64: on an H200 gradients were
+    garbage, or memory outside the arrays was read. Two warps keep to the older instructions,
+    which are right at every width, and faster where vectors are short.
+    """
+    return {**_OPTIONS, "num_warps": 4 if _width(dim) >= 64 else 2}
 
 
 def _interpreted() -> bool:

@@ -43,48 +43,54 @@ def blocks(
         ignore_index: Target of pixels that are left out.
         budget: Bytes for the copies a block needs.
     """
+    # Looked at once: where every pixel counts, no block needs to look for those that do.
+    ignored = None if bool((targets != ignore_index).all()) else ignore_index
     wide = 8 if gradient.dtype == torch.float64 else 4
     if pixels.ndim == 2:
         # The vectors, unit vectors, what normalising keeps, and the gradients by both.
         rows = max(1, budget // (6 * wide * pixels.shape[1] + 64))
-        return _rows(pixels, targets, gradient, ignore_index, rows)
+        return _rows(pixels, targets, gradient, ignored, rows)
     # Besides, the strip before its labelled pixels are picked, and its gradient.
     rows = max(1, budget // (targets.shape[2] * (9 * wide * pixels.shape[1] + 64)))
-    return _strips(pixels, targets, gradient, ignore_index, rows)
+    return _strips(pixels, targets, gradient, ignored, rows)
 
 
-def _pick(vectors: Tensor, targets: Tensor, ignore_index: int) -> tuple[Tensor, Tensor]:
+def _pick(vectors: Tensor, targets: Tensor, ignored: int | None) -> tuple[Tensor, Tensor]:
     """The labelled ones; no copy where all are."""
-    kept = (targets != ignore_index).nonzero().squeeze(1)
+    if ignored is None:
+        return vectors, targets
+    kept = (targets != ignored).nonzero().squeeze(1)
     if len(kept) == len(targets):
         return vectors, targets
     return vectors.index_select(0, kept), targets[kept]
 
 
 def _rows(
-    pixels: Tensor, targets: Tensor, gradient: Tensor, ignore_index: int, rows: int
+    pixels: Tensor, targets: Tensor, gradient: Tensor, ignored: int | None, rows: int
 ) -> Iterator[Block]:
     for top in range(0, len(pixels), rows):
         block = slice(top, top + rows)
         source = pixels[block].detach().requires_grad_()
         with torch.enable_grad():
-            part = _pick(source.to(gradient.dtype), targets[block], ignore_index)
+            part = _pick(source.to(gradient.dtype), targets[block], ignored)
         yield Block(source, *part, gradient[block])
 
 
 def _strips(
-    features: Tensor, mask: Tensor, gradient: Tensor, ignore_index: int, rows: int
+    features: Tensor, mask: Tensor, gradient: Tensor, ignored: int | None, rows: int
 ) -> Iterator[Block]:
     height, width = mask.shape[1:]
     lines = torch.arange(height, device=mask.device)
     first, second, share = axis_weights(lines, height, features.shape[2], gradient.dtype)
+    # Read once: each look at a GPU's numbers waits for all its work.
+    lowest, highest = first.tolist(), second.tolist()
     for image in range(len(features)):
         for top in range(0, height, rows):
             strip = slice(top, min(top + rows, height))
-            above, below = int(first[strip][0]), int(second[strip][-1]) + 1
+            above, below = lowest[strip][0], highest[strip][-1] + 1
             source = features[image, :, above:below].detach().requires_grad_()
             with torch.enable_grad():
                 weights = (first[strip] - above, second[strip] - above, share[strip])
                 full = rows_at_full_size(source.to(gradient.dtype), weights, width)
-                part = _pick(full.flatten(1).T, mask[image, strip].flatten(), ignore_index)
+                part = _pick(full.flatten(1).T, mask[image, strip].flatten(), ignored)
             yield Block(source, *part, gradient[image, :, above:below])
