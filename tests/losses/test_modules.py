@@ -93,6 +93,19 @@ def test_the_dense_loss_is_torchs_on_upsampled_logits(mask: Tensor) -> None:
         torch.testing.assert_close(one, other, rtol=1e-4, atol=1e-6)
 
 
+def test_more_logits_than_torch_upsamples_at_once_give_the_same(
+    mask: Tensor, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    logits = torch.randn(len(mask), CLASSES, 6, 6)
+    loss = build_loss(Loss(name="dense", pixels=0, logit_adjustment=0.5), "cosine")
+    loss.use_prior(torch.arange(CLASSES) + 1)
+    whole = loss(logits, None, mask)
+    monkeypatch.setattr("workbench.losses.modules._MOST_LOGITS", 1)
+    parts = loss(logits, None, mask)
+    assert int(parts.count) == int(whole.count) > 0
+    torch.testing.assert_close(parts.sum, whole.sum)
+
+
 @pytest.mark.parametrize("pixels", [0, 16])
 @pytest.mark.parametrize("name", ["nearest", "streaming", "dense"])
 def test_an_ignored_batch_gives_zero_and_finite_gradients(

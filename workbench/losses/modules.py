@@ -25,6 +25,9 @@ from workbench.losses.cross_entropy import (
 )
 from workbench.losses.pixel_sampling import select_pixels, upsample
 
+_MOST_LOGITS = 2**31
+"""Torch cannot upsample to more numbers at once on a GPU, whatever its memory."""
+
 
 class SegmentationLoss(nn.Module, ABC):
     """From a network's output and the mask to (sum, count).
@@ -252,9 +255,17 @@ class Dense(SegmentationLoss):
     ) -> LossTerms:
         """See the base class; makes the (B, C, H, W) tensor unless pixels are sampled."""
         if self.settings.pixels > 0:
-            logits, targets = self.select(pixels, mask, generator)
-        else:
-            logits, targets = upsample(pixels, (mask.shape[-2], mask.shape[-1])), mask
+            return self._of(*self.select(pixels, mask, generator))
+        size = (mask.shape[-2], mask.shape[-1])
+        fits = pixels.shape[0] * pixels.shape[1] * size[0] * size[1] < _MOST_LOGITS
+        images = [slice(None)] if fits else [slice(i, i + 1) for i in range(len(pixels))]
+        parts = [self._of(upsample(pixels[image], size), mask[image]) for image in images]
+        return LossTerms(
+            torch.stack([part.sum for part in parts]).sum(),
+            torch.stack([part.count for part in parts]).sum(),
+        )
+
+    def _of(self, logits: Tensor, targets: Tensor) -> LossTerms:
         if self.adjustment is not None:
             shape = (1, -1, *(1,) * (logits.ndim - 2))
             logits = logits + self.adjustment.to(logits).reshape(shape)
