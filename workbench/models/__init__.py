@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable
 
 from torch import nn
@@ -11,6 +12,7 @@ from workbench.errors import ConfigError
 from workbench.models.deeplab import DeepLabV3Plus
 from workbench.models.embedding import ClassTable, ModelOutput, SegmentationModel
 from workbench.models.small import SmallNetwork
+from workbench.models.weights import start_from_weights, with_own_statistics
 
 __all__ = [
     "NETWORKS",
@@ -20,6 +22,7 @@ __all__ = [
     "SegmentationModel",
     "SmallNetwork",
     "build_model",
+    "with_own_statistics",
 ]
 
 
@@ -45,7 +48,7 @@ NETWORKS: dict[str, Callable[[config.Model, int], nn.Module]] = {
 def build_model(
     settings: config.Model, classes: int, *, class_table: bool = True
 ) -> SegmentationModel:
-    """Makes the model a configuration describes, with random weights.
+    """Makes the model a configuration describes, with random weights or those to start from.
 
     Args:
         settings: The model section of a configuration.
@@ -53,8 +56,9 @@ def build_model(
         class_table: True for pixel and class embeddings, False for the dense baseline.
 
     Raises:
-        ConfigError: Unknown network, backbone or distance.
+        ConfigError: Unknown network, backbone or distance, or weights that do not fit.
     """
+    settings = with_own_statistics(settings)
     if settings.network not in NETWORKS:
         raise ConfigError(
             f"model.network: unknown network {settings.network!r}; "
@@ -68,8 +72,14 @@ def build_model(
         temperature=settings.temperature,
         learn_temperature=settings.learn_temperature,
     )
+    build = NETWORKS[settings.network]
+    if settings.weights:  # they take the place of the hub's
+        network = build(dataclasses.replace(settings, pretrained=False), out_channels)
+        start_from_weights(network, settings)
+    else:
+        network = build(settings, out_channels)
     return SegmentationModel(
-        NETWORKS[settings.network](settings, out_channels),
+        network,
         table if class_table else None,
         distance=settings.distance,
         mean=settings.mean,

@@ -7,18 +7,16 @@ decoder that fuses them with features at stride 4.
 
 from __future__ import annotations
 
-import difflib
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from workbench.errors import ConfigError
+from workbench.models.backbones import create_backbone
+from workbench.models.padding import pad, without_padding
+from workbench.models.weights import download, slow_down_statistics
 
 _ASPP_RATES = {8: (12, 24, 36), 16: (6, 12, 18), 32: (3, 6, 9)}
 _SKIP_CHANNELS = 48  # what the features at stride 4 are reduced to
-_BACKBONE_BN_MOMENTUM = 0.01  # the reference's: backbone statistics drift slowly
 
 
 def _conv(inputs: int, outputs: int, kernel: int, *, dilation: int = 1) -> nn.Sequential:
@@ -83,6 +81,7 @@ class DeepLabV3Plus(nn.Module):
     Attributes:
         backbone: The timm feature extractor.
         out_channels: Numbers per pixel of the output.
+        multiple: Images are padded to a multiple of this.
     """
 
     def __init__(
@@ -100,23 +99,23 @@ class DeepLabV3Plus(nn.Module):
             out_channels: D for embeddings, C for the dense baseline.
             backbone: Name of a timm model.
             pretrained: Load its published weights from timm's hub.
-            output_stride: 8, 16 or 32.
+            output_stride: 8, 16 or 32, what the backbone can do of it.
             channels: Width of ASPP and decoder.
 
         Raises:
-            ConfigError: timm does not know the backbone, or it has no features at stride 4.
+            ConfigError: timm does not know the backbone, it does not give such features, or
+                its weights could not be downloaded.
         """
         super().__init__()
         self.out_channels = out_channels
-        self.backbone = _create_backbone(backbone, pretrained, output_stride)
-        info: Any = self.backbone.feature_info  # timm's FeatureInfo, which has no types
-        strides: list[int] = info.reduction()
-        if 4 not in strides:
-            raise ConfigError(
-                f"model.backbone: {backbone} has strides {strides}, DeepLabV3+ needs one of 4"
-            )
-        self.skip_index = strides.index(4)
-        deep, skip = info.channels()[-1], info.channels()[self.skip_index]
+        if pretrained:
+            with download(backbone):
+                parts = create_backbone(backbone, output_stride, pretrained=True)
+            slow_down_statistics(parts.net)
+        else:
+            parts = create_backbone(backbone, output_stride)
+        self.backbone, self.pyramid, self.multiple = parts.net, parts.pyramid, parts.multiple
+        skip, deep = parts.channels
         self.aspp = ASPP(deep, channels, _ASPP_RATES[output_stride])
         self.skip = _conv(skip, _SKIP_CHANNELS, 1)
         self.decoder = nn.Sequential(
@@ -126,46 +125,12 @@ class DeepLabV3Plus(nn.Module):
 
     def forward(self, images: Tensor) -> Tensor:
         """(B, 3, H, W) to (B, out_channels, H/4, W/4), rounded up."""
-        features = self.backbone(images)
-        skip = self.skip(features[self.skip_index])
+        padded = pad(images, self.multiple)
+        skip, deep = self.pyramid(padded, self.backbone(padded))
+        skip = self.skip(skip)
         deep = functional.interpolate(
-            self.aspp(features[-1]), skip.shape[-2:], mode="bilinear", align_corners=False
+            self.aspp(deep), skip.shape[-2:], mode="bilinear", align_corners=False
         )
         outputs: Tensor = self.project(self.decoder(torch.cat((deep, skip), dim=1)))
-        return outputs
-
-
-def _create_backbone(name: str, pretrained: bool, output_stride: int) -> nn.Module:
-    import timm  # half a second; only who builds a model pays for it
-
-    if not timm.is_model(name):
-        close = difflib.get_close_matches(name, timm.list_models(), n=5)
-        hint = f"; similar: {', '.join(close)}" if close else ""
-        raise ConfigError(f"model.backbone: timm has no model {name!r}{hint}")
-    try:
-        backbone: nn.Module = timm.create_model(
-            name, features_only=True, pretrained=pretrained, output_stride=output_stride
-        )
-    except OSError as error:  # no network, or the hub refused
-        raise ConfigError(
-            f"model.pretrained: the weights of {name} could not be downloaded "
-            f"({type(error).__name__}); go online, or set --model.pretrained false"
-        ) from error
-    except (TypeError, NotImplementedError, AssertionError, RuntimeError) as error:
-        raise ConfigError(
-            f"model.backbone: {name} has no features at output stride {output_stride}: {error}"
-        ) from error
-    if pretrained:
-        _slow_down_statistics(backbone)
-    return backbone
-
-
-def _slow_down_statistics(backbone: nn.Module) -> None:
-    """Gives the backbone's batch statistics the reference's momentum.
-
-    Only where they are worth keeping: from scratch they would still be close to their
-    initial values after hundreds of steps, and evaluation would not see what was trained.
-    """
-    for module in backbone.modules():
-        if isinstance(module, nn.BatchNorm2d):
-            module.momentum = _BACKBONE_BN_MOMENTUM
+        sizes = [(x.shape[-2], x.shape[-1]) for x in (padded, images)]
+        return without_padding(outputs, sizes[0], sizes[1])

@@ -20,6 +20,7 @@ from workbench.datasets.counts import classes_per_image, count_images, sum_count
 from workbench.errors import RunError
 from workbench.inference import build_from_config
 from workbench.losses import build_loss
+from workbench.models import with_own_statistics
 from workbench.runs import RunDirectory
 from workbench.runs.states import State
 from workbench.trainers.devices import make_accelerator
@@ -90,8 +91,9 @@ def _prepare(
     if accelerator.is_main_process:
         run.check_vacant(resume=resume)
     dataset = open_training_set(run_config.data)
+    run_config, beginning = _beginning(run_config, run, resume=resume)
     torch.manual_seed(run_config.train.seed)  # of the initial weights
-    model = build_from_config(run_config, len(dataset.vocabulary))
+    model = build_from_config(beginning, len(dataset.vocabulary))
     vocabulary, factors = survey(dataset, run_config.data.repeat_threshold, run if resume else None)
     loss.use_prior(torch.from_numpy(vocabulary.table["train_pixels"].to_numpy().copy()))
     trainer = Trainer(run_config, model, loss, accelerator=accelerator)
@@ -192,6 +194,23 @@ def portable(run_config: config.Run) -> config.Run:
 
 def _relative(path: str) -> str:
     return os.path.relpath(path) if os.path.isabs(path) else path
+
+
+def _beginning(
+    run_config: config.Run, run: RunDirectory, *, resume: bool
+) -> tuple[config.Run, config.Run]:
+    """The settings with the mean and deviation of their weights, and those to build from.
+
+    A run that goes on has all its weights: nothing is downloaded or read to start from.
+    """
+    if resume and run.has_checkpoint():
+        began = config.from_dict(run.config()).model
+        model = dataclasses.replace(run_config.model, mean=began.mean, std=began.std)
+        built = model.without_start()
+    else:
+        built = model = with_own_statistics(run_config.model)
+    settled = dataclasses.replace(run_config, model=model)
+    return settled, dataclasses.replace(run_config, model=built)
 
 
 def _restore(trainer: Trainer, run: RunDirectory, vocabulary: Vocabulary) -> None:
