@@ -81,10 +81,8 @@ def make_run(tmp_path: Path) -> MakeRun:
         classes = vocabulary(names or [f"class {index}" for index in range(CLASSES)])
         run = RunDirectory.create(tmp_path / name, config=settings, vocabulary=classes)
         torch.manual_seed(0)
-        network = build_from_config(
-            config.from_dict({**settings, "model": {**settings["model"], "pretrained": False}}),
-            len(classes),
-        )
+        bare = {**settings["model"], "pretrained": False, "weights": ""}
+        network = build_from_config(config.from_dict({**settings, "model": bare}), len(classes))
         for value in network.state_dict().values():
             if value.is_floating_point():  # statistics of the normalisation too
                 value.add_(torch.rand_like(value) * 0.1)

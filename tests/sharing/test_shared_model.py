@@ -92,10 +92,13 @@ def test_half_precision_is_kept_where_it_loses_nothing(make_run: MakeRun, tmp_pa
         )
 
 
-def test_nothing_says_where_the_data_lie(make_run: MakeRun, tmp_path: Path) -> None:
-    run = make_run()
-    assert "secret place" in str(run.config())
+def test_nothing_says_where_files_lie(make_run: MakeRun, tmp_path: Path) -> None:
+    start = tmp_path / "secret place" / "start.safetensors"
+    run = make_run(pretrained=False, weights=str(start))
+    assert str(run.config()).count("secret place") == 2
     SharedModel.from_run(run).save_pretrained(tmp_path / "shared")
+    assert "started from | start.safetensors" in (tmp_path / "shared/README.md").read_text("utf-8")
+    same_model(run, SharedModel.from_pretrained(tmp_path / "shared"), pictures(1, 3, 33, 41))
     for path in (tmp_path / "shared").iterdir():
         assert b"secret" not in path.read_bytes()
         assert str(tmp_path).encode() not in path.read_bytes()

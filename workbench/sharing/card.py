@@ -118,8 +118,9 @@ def _rows(
         yield "temperature, T", f"{float(model.table().temperature.detach()):.4g}{learned}"
     yield "trained on", f"{_text(data.dataset)}, split {_text(data.train_split)}"
     yield "terms of these data", _terms(data.dataset)
-    if settings.pretrained:
-        yield "started from", "published weights of the backbone, which have terms of their own"
+    if settings.weights or settings.pretrained:
+        start = _text(settings.weights) or "published weights of the backbone"
+        yield "started from", f"{start}: see their terms"
     size = f"{train.batch_size} crops of {data.crop} pixels a step and process"
     yield "training", f"{facts.step:,} steps, {size}"
     yield "time", "not recorded" if facts.seconds is None else _duration(facts.seconds)

@@ -203,9 +203,11 @@ class SharedModel(
 
 
 def _portable(run_config: config.Run) -> config.Run:
-    """Settings that tell no stranger where the data of somebody else lie."""
-    place = f"data/{run_config.data.dataset}"
-    return dataclasses.replace(run_config, data=dataclasses.replace(run_config.data, root=place))
+    """Settings that tell no stranger where the files of somebody else lie."""
+    data = dataclasses.replace(run_config.data, root=f"data/{run_config.data.dataset}")
+    weights = Path(run_config.model.weights).name  # a word that is no path stays as it is
+    model = dataclasses.replace(run_config.model, weights=weights)
+    return dataclasses.replace(run_config, data=data, model=model)
 
 
 @contextmanager
