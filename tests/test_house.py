@@ -80,6 +80,7 @@ ONLY_FOR: dict[str, set[str]] = {
     "plotly": {"chart_style", "charts", "widgets"},
     "umap": {"evaluation"},
     "timm": {"models"},
+    "segmentation_models_pytorch": {"models"},
     "accelerate": {"trainers"},
     "huggingface_hub": {"sharing"},
     "pycocotools": {"benchmarks", "datasets"},
@@ -93,7 +94,7 @@ ONLY_FOR: dict[str, set[str]] = {
 
 HEAVY = (
     *("umap", "streamlit", "timm", "torchvision", "plotly", "accelerate", "pycocotools"),
-    *("matplotlib", "faiss", "huggingface_hub"),
+    *("matplotlib", "faiss", "huggingface_hub", "segmentation_models_pytorch"),
 )
 
 

@@ -71,8 +71,9 @@ class Model:
     """The network and the space its embeddings live in.
 
     Attributes:
-        network: "deeplabv3plus" (ASPP and decoder over a timm backbone) or "small" (a plain
-            conv net that is quick on a CPU).
+        network: "deeplabv3plus" (ASPP and decoder over a timm backbone), "small" (a plain conv
+            net that is quick on a CPU), "smp-unet", "smp-segformer", ... (the architectures of
+            segmentation-models-pytorch) or a name of ``workbench.models.register_network``.
         backbone: A timm model, convolutional or a transformer; `workbench models` lists some.
         pretrained: Load the backbone's published weights (needs the network once).
         weights: Weights to start from instead: a file (safetensors, or a state dict) of the

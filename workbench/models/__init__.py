@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Callable
 
 from torch import nn
@@ -12,6 +13,7 @@ from workbench.errors import ConfigError
 from workbench.models.deeplab import DeepLabV3Plus
 from workbench.models.embedding import ClassTable, ModelOutput, SegmentationModel
 from workbench.models.small import SmallNetwork
+from workbench.models.smp import PREFIX, SmpNetwork, build_smp, smp_names
 from workbench.models.weights import start_from_weights, with_own_statistics
 
 __all__ = [
@@ -21,9 +23,17 @@ __all__ = [
     "ModelOutput",
     "SegmentationModel",
     "SmallNetwork",
+    "SmpNetwork",
     "build_model",
+    "build_network",
+    "has_backbone",
+    "network_names",
+    "register_network",
     "with_own_statistics",
 ]
+
+Builder = Callable[[config.Model, int], nn.Module]
+"""From the model section of a configuration and the numbers per pixel to a network."""
 
 
 def _deeplab(settings: config.Model, out_channels: int) -> nn.Module:
@@ -39,10 +49,63 @@ def _small(settings: config.Model, out_channels: int) -> nn.Module:
     return SmallNetwork(out_channels, width=settings.width)
 
 
-NETWORKS: dict[str, Callable[[config.Model, int], nn.Module]] = {
+NETWORKS: dict[str, Builder] = {
     "deeplabv3plus": _deeplab,
     "small": _small,
 }
+"""Our networks, and those that were registered; segmentation-models-pytorch keeps its own list."""
+
+_OURS = frozenset(NETWORKS)
+
+
+def register_network(name: str, builder: Builder) -> None:
+    """Gives a network a name for ``model.network``, until the process ends.
+
+    Args:
+        name: Letters, digits, ``_``, ``.`` and ``-``; registering a name again replaces it.
+        builder: Called with the model section of a configuration and the numbers per pixel D
+            (C for the dense baseline); returns any module from (B, 3, H, W) float images to
+            (B, D, h, w). A child named ``backbone`` gets its own learning rate.
+
+    Raises:
+        ConfigError: The name is another network's, or cannot be a name.
+    """
+    if name in _OURS or name.startswith(PREFIX) or not re.fullmatch(r"[\w.-]+", name, re.ASCII):
+        raise ConfigError(
+            f"register_network: {name!r} cannot be the name of a network of your own; take "
+            f"letters, digits, _ . - and neither {', '.join(sorted(_OURS))} nor {PREFIX}..."
+        )
+    NETWORKS[name] = builder
+
+
+def network_names() -> list[str]:
+    """All that ``model.network`` may be here; loads segmentation-models-pytorch, if it is there."""
+    return [*NETWORKS, *smp_names()]
+
+
+def has_backbone(network: str) -> bool:
+    """Whether ``model.backbone`` says what a network is built over; unknown for registered ones."""
+    return network == "deeplabv3plus" or network.startswith(PREFIX)
+
+
+def build_network(settings: config.Model, out_channels: int) -> nn.Module:
+    """Makes the network that a configuration names, with random weights.
+
+    Args:
+        settings: The model section of a configuration.
+        out_channels: D for embeddings, C for the dense baseline.
+
+    Raises:
+        ConfigError: Unknown network or backbone, or the two do not fit each other.
+    """
+    if settings.network.startswith(PREFIX):
+        return build_smp(settings, out_channels)
+    if settings.network not in NETWORKS:
+        raise ConfigError(
+            f"model.network: unknown network {settings.network!r}; choose one of "
+            f"{', '.join(network_names())}, or add yours with register_network"
+        )
+    return NETWORKS[settings.network](settings, out_channels)
 
 
 def build_model(
@@ -59,11 +122,6 @@ def build_model(
         ConfigError: Unknown network, backbone or distance, or weights that do not fit.
     """
     settings = with_own_statistics(settings)
-    if settings.network not in NETWORKS:
-        raise ConfigError(
-            f"model.network: unknown network {settings.network!r}; "
-            f"choose one of {', '.join(NETWORKS)}"
-        )
     out_channels = settings.embedding_dim if class_table else classes
     table = ClassTable(
         classes,
@@ -72,12 +130,11 @@ def build_model(
         temperature=settings.temperature,
         learn_temperature=settings.learn_temperature,
     )
-    build = NETWORKS[settings.network]
     if settings.weights:  # they take the place of the hub's
-        network = build(dataclasses.replace(settings, pretrained=False), out_channels)
+        network = build_network(dataclasses.replace(settings, pretrained=False), out_channels)
         start_from_weights(network, settings)
     else:
-        network = build(settings, out_channels)
+        network = build_network(settings, out_channels)
     return SegmentationModel(
         network,
         table if class_table else None,

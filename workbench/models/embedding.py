@@ -14,7 +14,7 @@ import torch
 from torch import Tensor, nn
 
 from workbench.distances import ClassEmbeddings, get_distance
-from workbench.errors import RunError
+from workbench.errors import ConfigError, RunError
 
 
 class ModelOutput(NamedTuple):
@@ -115,10 +115,14 @@ class SegmentationModel(nn.Module):
 
         Args:
             images: (B, 3, H, W) uint8, or float in 0..255.
+
+        Raises:
+            ConfigError: The network returns something else than one (B, D, h, w) tensor.
         """
         size = (images.shape[-2], images.shape[-1])
         normalized = (images.to(self.mean.dtype) - self.mean) / self.std
         pixels = self.network(normalized)
+        _check_pixels(pixels, None if self.table is None else self.table.weight.shape[1])
         return ModelOutput(pixels, None if self.table is None else self.table(), size)
 
     def load_weights(self, state: Mapping[str, Tensor]) -> None:
@@ -134,3 +138,15 @@ class SegmentationModel(nn.Module):
             raise RunError(
                 f"what was saved does not fit the model that the configuration describes: {detail}"
             ) from error
+
+
+def _check_pixels(pixels: object, dim: int | None) -> None:
+    """Names what does not fit in what somebody's own network returns."""
+    wanted = "(B, D, h, w)" if dim is None else f"(B, D, h, w) with D = {dim}"
+    if not isinstance(pixels, Tensor):
+        got = f"a {type(pixels).__name__}"
+    elif pixels.ndim != 4 or dim not in (None, pixels.shape[1]):
+        got = f"a tensor {tuple(pixels.shape)}"
+    else:
+        return
+    raise ConfigError(f"model.network: the network must return one tensor {wanted}, got {got}")
