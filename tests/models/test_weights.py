@@ -248,6 +248,13 @@ def test_no_network_and_no_file_names_the_remedies() -> None:
         assert remedy in line
 
 
+def test_weights_that_nobody_published_are_one_line() -> None:
+    settings = dataclasses.replace(SMALL, backbone="darknet17", pretrained=True)
+    with pytest.raises(ConfigError, match="timm has no weights of darknet17; give a file") as error:
+        build_model(settings, 300)
+    line_of(error)
+
+
 def test_a_file_takes_the_place_of_the_hub(tmp_path: Path) -> None:
     path = file_of(whole(), tmp_path / "w.safetensors")
     build_model(dataclasses.replace(SMALL, pretrained=True, weights=path), 300)  # no download

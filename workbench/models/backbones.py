@@ -112,7 +112,8 @@ def create_backbone(name: str, output_stride: int, *, pretrained: bool = False) 
         pretrained: Load the weights that timm publishes.
 
     Raises:
-        ConfigError: timm does not know the name, or it does not give such features.
+        ConfigError: timm does not know the name, it does not give such features, or timm has
+            no weights of it.
         OSError: The weights could not be downloaded.
     """
     import timm  # half a second; only who builds a model pays for it
@@ -121,6 +122,11 @@ def create_backbone(name: str, output_stride: int, *, pretrained: bool = False) 
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
         hint = f"; similar: {', '.join(close)}" if close else ""
         raise ConfigError(f"model.backbone: timm has no model {name!r}{hint}")
+    if pretrained and not timm.is_model_pretrained(name):
+        raise ConfigError(
+            f"model.pretrained: timm has no weights of {name}; give a file with "
+            "--model.weights FILE, or start at random with --model.pretrained false"
+        )
     net = _create(name, output_stride, pretrained)
     info: Any = net.feature_info  # timm's FeatureInfo, which has no types
     strides: list[int] = info.reduction()
