@@ -27,7 +27,7 @@ TABLES = {"class_index", "distances", "kernels", "neighbours"}
 MAY_IMPORT: dict[str, set[str]] = {
     "constants": set(),
     "errors": set(),
-    "processes": set(),
+    "processes": BASE,
     "progress": set(),
     "colors": BASE,
     "config": BASE,

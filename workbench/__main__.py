@@ -12,7 +12,7 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from workbench import __version__, config, presets
+from workbench import __version__, config, presets, processes
 from workbench.bench_commands import add_bench
 from workbench.command import Commands, Outcome, Parser, command, unknown_argument
 from workbench.data_commands import add_data
@@ -42,18 +42,21 @@ def main(arguments: Sequence[str] | None = None) -> int:
     except WorkbenchError as error:
         if options.debug:
             raise
-        print(f"error: {error}", file=sys.stderr)
+        _say_error(error)
         return 2
     except (OSError, MemoryError, RuntimeError) as error:
         line = _outside_our_hands(error)
         if line is None or options.debug:
             raise
-        print(f"error: {line}", file=sys.stderr)
+        _say_error(line)
         return 2
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
         return 130
+    processes.leave()
     outcome = result if isinstance(result, Outcome) else Outcome(result)
+    if processes.rank() > 0:  # process 0 says it
+        return outcome.exit_code
     if options.json:
         from workbench.runs import to_json
 
@@ -64,6 +67,12 @@ def main(arguments: Sequence[str] | None = None) -> int:
         for key, value in outcome.values.items():
             print(f"{key:>24}  {_readable(value)}")
     return outcome.exit_code
+
+
+def _say_error(message: object) -> None:
+    """One line; of several processes all but the first say which they are."""
+    rank = processes.rank()
+    print(f"error{f' (process {rank})' if rank else ''}: {message}", file=sys.stderr)
 
 
 def _outside_our_hands(error: Exception) -> str | None:

@@ -45,6 +45,34 @@ class Evaluation(NamedTuple):
     confusions: pd.DataFrame
 
 
+class Tally(NamedTuple):
+    """All that an evaluator has counted, as plain numbers.
+
+    Attributes:
+        image_ids: Ids of the N images, in the order they came.
+        counts: (3, C) int64, intersection, true and predicted pixels.
+        codes: Of the confusions, see `SparseConfusions.pairs`.
+        pixels: Of each code.
+        rows: (R, 5) int64, of each image the rows of its classes, one after another.
+        lengths: (N,) int64, rows of each image.
+        val_images: (C,) int64, images with the class.
+        unverified: (C,) int64, false alarms that may be right.
+        boundary_errors: (C,) int64.
+        partly_verified: (1,) int64, 1 if any image says what was verified in it.
+    """
+
+    image_ids: list[str]
+    counts: NDArray[np.int64]
+    codes: NDArray[np.int64]
+    pixels: NDArray[np.int64]
+    rows: NDArray[np.int64]
+    lengths: NDArray[np.int64]
+    val_images: NDArray[np.int64]
+    unverified: NDArray[np.int64]
+    boundary_errors: NDArray[np.int64]
+    partly_verified: NDArray[np.int64]
+
+
 class Evaluator:
     """Takes images one by one; `result` may be asked for at any time.
 
@@ -114,6 +142,49 @@ class Evaluator:
         verified[np.asarray(verdicts.get("not_exhaustive", ()), dtype=np.int64)] = False
         false_alarms = counts.predicted_pixels - counts.intersection
         self._unverified += np.where(verified, 0, false_alarms)
+
+    def tally(self) -> Tally:
+        """All that was counted so far, for `take` of another process's evaluator."""
+        codes, pixels = self.confusions.pairs()
+        return Tally(
+            image_ids=self._image_ids,
+            counts=np.stack(self.meter.counts),
+            codes=codes,
+            pixels=pixels,
+            rows=np.concatenate([np.zeros((0, 5), dtype=np.int64), *self._image_rows]),
+            lengths=np.array([len(rows) for rows in self._image_rows], dtype=np.int64),
+            val_images=self._val_images,
+            unverified=self._unverified,
+            boundary_errors=self._boundary_errors,
+            partly_verified=np.array([self._partly_verified], dtype=np.int64),
+        )
+
+    def take(self, tallies: Sequence[Tally], places: Sequence[NDArray[np.int64]]) -> None:
+        """Forgets what it has counted for what others, or itself among them, have.
+
+        Args:
+            tallies: Of one evaluator each, about different images.
+            places: Of each the places its images have among all; they are put in this order.
+        """
+        self.meter = StreamingIoU(len(self.vocabulary))
+        self.confusions = SparseConfusions(len(self.vocabulary))
+        for tally in tallies:
+            self.meter.add(Counts(*tally.counts))
+            self.confusions.add((tally.codes, tally.pixels))
+        self._val_images = np.sum([tally.val_images for tally in tallies], axis=0)
+        self._unverified = np.sum([tally.unverified for tally in tallies], axis=0)
+        self._boundary_errors = np.sum([tally.boundary_errors for tally in tallies], axis=0)
+        self._partly_verified = any(int(tally.partly_verified[0]) for tally in tallies)
+        ids = [image_id for tally in tallies for image_id in tally.image_ids]
+        rows = [
+            part
+            for tally in tallies
+            for part in np.split(tally.rows, np.cumsum(tally.lengths)[:-1])[: len(tally.lengths)]
+        ]
+        order = np.argsort(np.concatenate(places), kind="stable")
+        self._image_ids = [ids[place] for place in order]
+        self._image_rows = [rows[place] for place in order]
+        self.images = len(ids)
 
     def result(
         self,
@@ -216,6 +287,7 @@ def evaluate_predictions(
     nearest_class_id: NDArray[np.integer] | None = None,
     nearest_distance: NDArray[np.floating] | None = None,
     on_prediction: Callable[[str, NDArray[np.integer], NDArray[np.integer]], None] | None = None,
+    combine: Callable[[Evaluator], None] | None = None,
     extra: Mapping[str, Any] | None = None,
 ) -> Evaluation:
     """Scores predictions as they come; no image is kept.
@@ -234,6 +306,7 @@ def evaluate_predictions(
         nearest_class_id: (C,) the nearest other class of each class in the class table.
         nearest_distance: (C,) its distance.
         on_prediction: Called with each image before it is forgotten (to save pictures).
+        combine: Called once after the last image, to bring in what other processes counted.
         extra: Further entries for the summary: the checkpoint's step, the model's name.
 
     Returns:
@@ -247,6 +320,8 @@ def evaluate_predictions(
         evaluator.update(image_id, prediction, truth)
         if on_prediction is not None:
             on_prediction(image_id, prediction, truth)
+    if combine is not None:
+        combine(evaluator)
     return evaluator.result(
         split=split,
         nearest_class_id=nearest_class_id,

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import nullcontext
 from typing import Any, Literal
 
 import numpy as np
@@ -10,12 +11,13 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
-from workbench import config
+from workbench import config, processes
 from workbench.datasets import open_dataset
 from workbench.datasets.base import SegmentationDataset
 from workbench.errors import DataError
 from workbench.evaluation.evaluate import Evaluation, evaluate_predictions
 from workbench.evaluation.projection import project_steps
+from workbench.evaluation.shards import combine, shares
 from workbench.inference import load_model, predict_labels
 from workbench.models import SegmentationModel
 from workbench.neighbours import nearest_other_class
@@ -36,9 +38,12 @@ def evaluate_model(
     vocabulary: Vocabulary | None = None,
     split: str = "",
     images: int = 0,
+    keep: int = 0,
     on_prediction: OnPrediction | None = None,
 ) -> Evaluation:
     """Predicts every image of a dataset and scores it; one image in memory at a time.
+
+    Several processes of one job share the images; all get the whole result.
 
     Args:
         model: In evaluation mode.
@@ -46,7 +51,8 @@ def evaluate_model(
         vocabulary: The classes with training counts; the dataset's own if None.
         split: Name written into the summary.
         images: Take this many, evenly spaced over the dataset; 0 takes all.
-        on_prediction: Called with (id, image uint8 (3, H, W), prediction, truth) each.
+        keep: How many ``on_prediction`` is to hear of, evenly spaced; 0 is all of them.
+        on_prediction: Called in process 0 with (id, image uint8 (3, H, W), prediction, truth).
 
     Returns:
         Summary and tables.
@@ -55,15 +61,20 @@ def evaluate_model(
     verified: dict[str, Mapping[str, Sequence[int]] | None] = {}
     device = next(model.parameters()).device
     chosen = evenly_spaced(len(dataset), images)
+    kept = evenly_spaced(len(chosen), keep) if on_prediction is not None else []
+    told = {chosen[place] for place in kept}
+    places = shares(len(chosen), kept, processes.world())[processes.rank()]
+    mine = [chosen[place] for place in places]
 
     def predictions() -> Iterator[tuple[str, Labels, Labels]]:
-        for index in progress(chosen, description="evaluate", unit="img"):
+        shown = processes.rank() == 0
+        for index in progress(mine, description="evaluate", unit="img", shown=shown):
             sample = dataset[index]
             verified[sample["id"]] = dataset.federated(index)
             labels = predict_labels(model, sample["image"][None].to(device))[0]
             prediction: Labels = labels.cpu().numpy()
             truth: Labels = sample["mask"].numpy()
-            if on_prediction is not None:
+            if on_prediction is not None and index in told:
                 on_prediction(sample["id"], sample["image"], prediction, truth)
             yield sample["id"], prediction, truth
 
@@ -75,6 +86,7 @@ def evaluate_model(
         federated=verified.get if dataset.federated(0) is not None else None,
         nearest_class_id=nearest[0] if nearest else None,
         nearest_distance=nearest[1] if nearest else None,
+        combine=lambda evaluator: combine(evaluator, places),
     )
 
 
@@ -114,32 +126,33 @@ def evaluate_run(
         DataError: The dataset cannot be read.
         RunError: No checkpoint, or another process writes to the run.
     """
+    processes.join()
     data = config.from_dict(run.config()).data
     split = split or data.val_split
     vocabulary = run.vocabulary()
     dataset = _open_split(data, split, root, vocabulary)
     model, step = load_model(run, checkpoint)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
-    chosen = evenly_spaced(len(dataset), images)
-    kept = {dataset.ids[chosen[place]] for place in evenly_spaced(len(chosen), save)}
 
-    def keep(image_id: str, image: Tensor, prediction: Labels, truth: Labels) -> None:
-        if image_id in kept:
-            picture = image.permute(1, 2, 0).numpy()
-            run.save_sample(split, image_id, picture, truth, prediction)
+    def write(image_id: str, image: Tensor, prediction: Labels, truth: Labels) -> None:
+        run.save_sample(split, image_id, image.permute(1, 2, 0).numpy(), truth, prediction)
 
-    with run.lock():
-        run.begin_evaluation(split)
+    main = processes.rank() == 0
+    with run.lock() if main else nullcontext():
+        if main:
+            run.begin_evaluation(split)
         result = evaluate_model(
             model,
             dataset,
             vocabulary=vocabulary,
             split=split,
             images=images,
-            on_prediction=keep,
+            keep=save,
+            on_prediction=write,
         )
         summary = {**result.summary, "dataset": data.dataset, "checkpoint_step": step}
-        run.write_evaluation(split, **result._replace(summary=summary)._asdict())
+        if main:
+            run.write_evaluation(split, **result._replace(summary=summary)._asdict())
     return summary
 
 

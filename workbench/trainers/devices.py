@@ -24,7 +24,11 @@ def make_accelerator(settings: config.Train) -> Accelerator:
     AcceleratorState._reset_state()
     processes.join()
     try:
-        return Accelerator(mixed_precision=_PRECISIONS[settings.precision])
+        return Accelerator(
+            mixed_precision=_PRECISIONS[settings.precision],
+            # Without GPUs, Accelerate takes each process for a job of its own if not told.
+            cpu=processes.world() > 1 and not torch.cuda.is_available(),
+        )
     except ValueError as error:
         raise ConfigError(
             f"train.precision: {settings.precision} does not work on this device "

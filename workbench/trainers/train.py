@@ -113,7 +113,8 @@ def _write_status(
 def _explaining(trainer: Trainer, run: RunDirectory | None = None) -> Iterator[None]:
     """Has what stops a training say what to do, here and in the run's status."""
     try:
-        yield
+        with processes.ended_by_launcher():
+            yield
     except BaseException as error:
         told = explained(error, trainer.config, trainer.step)
         if run is not None and isinstance(told, NonFiniteLoss):

@@ -33,7 +33,7 @@ from workbench.trainers.optimizers import (
     state_tensors,
 )
 from workbench.trainers.sampling import Batch, step_seed
-from workbench.trainers.weights import WeightAverage, freeze_batch_norm, join, split
+from workbench.trainers.weights import WeightAverage, as_evaluated, freeze_batch_norm, join, split
 
 
 class Trainer:
@@ -108,6 +108,7 @@ class Trainer:
             wanted, description="train", total=steps, initial=self.step, unit="step", shown=main
         )
         for batch in bar:
+            self.train_mode()  # whatever a hook has left it in
             record = self.train_step(batch)
             memory = peak_memory(self.accelerator.device)
             bar.set_postfix(loss=f"{record['loss']:.3f}", memory=memory, refresh=False)
@@ -199,9 +200,7 @@ class Trainer:
     def for_evaluation(self) -> Iterator[SegmentationModel]:
         """The model with the weights a checkpoint has now, in evaluation mode."""
         model = self.unwrapped
-        own = nullcontext() if self.average is None else self.average.in_place_of(model)
-        # Pictures come in many sizes; for each, a compiled network would be compiled anew.
-        with own, torch.compiler.set_stance("force_eager"):
+        with as_evaluated(model, self.average):
             yield model.eval()
         self.train_mode()
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 
 import torch
 from torch import Tensor, nn
+
+from workbench import processes
 
 _TRAINED = "trained."
 """Before the names of the weights that steps change, where the model's are their average."""
@@ -71,6 +73,28 @@ def freeze_batch_norm(model: nn.Module) -> None:
     for module in model.modules():
         if isinstance(module, nn.modules.batchnorm._BatchNorm):
             module.eval()
+
+
+@contextmanager
+def as_evaluated(model: nn.Module, average: WeightAverage | None) -> Iterator[None]:
+    """Gives the model for a while what a checkpoint has now, alike in all processes."""
+    _share_statistics(model, average)
+    own = nullcontext() if average is None else average.in_place_of(model)
+    # Pictures come in many sizes; for each, a compiled network would be compiled anew.
+    with own, torch.compiler.set_stance("force_eager"):
+        yield
+
+
+def _share_statistics(model: nn.Module, average: WeightAverage | None) -> None:
+    """Gives all processes the statistics of process 0: each has those of its own images.
+
+    Steps change weights alike everywhere. Of statistics those of process 0 count, in every
+    step (torch's DistributedDataParallel sees to that) and in checkpoints.
+    """
+    names = [name for name, _ in model.named_buffers()]
+    processes.share(buffer for _, buffer in model.named_buffers())
+    if average is not None:
+        processes.share(average.values[name] for name in names if name in average.values)
 
 
 def join(optimizer: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
