@@ -7,9 +7,11 @@ from typing import Any
 
 import pytest
 
+from workbench.experiments.advice import advice
 from workbench.experiments.plan import METHODS, ROOMY, TIGHT
 from workbench.experiments.plot import draw_why
 from workbench.experiments.report import main, render_page
+from workbench.experiments.report_tables import render_ladder
 from workbench.experiments.summary import aims, entries, interval
 
 CLASSES = 1284
@@ -59,7 +61,7 @@ def by_text(rows: list[dict[str, Any]]) -> dict[str, bool | None]:
 
 def test_seeds_are_one_entry_with_a_spread() -> None:
     (entry,) = entries([row("ours", 0.3), row("ours", 0.4, seed=1), row("ours", 0.2, seed=2)])
-    assert (entry.miou, entry.low, entry.high) == (pytest.approx(0.3), 0.2, 0.4)
+    assert entry.miou == pytest.approx(0.3) and (entry.low, entry.high) == (0.2, 0.4)
 
 
 def test_three_times_dense_is_an_aim_that_can_be_missed() -> None:
@@ -93,7 +95,7 @@ def test_dense_has_room_only_where_it_learns() -> None:
 
 def test_the_rare_may_not_cost_the_rest() -> None:
     name = "rare classes: sampling or logit adjustment / plain training at least 2"
-    factors = {"experiment": "factors"}
+    factors: dict[str, Any] = {"experiment": "factors"}
     plain = row("ours-even", 0.1, **factors)
     good = row("ours-adjusted", 0.2, **factors)
     assert by_text([plain, good])[name] is True
@@ -123,10 +125,57 @@ def test_the_protocol_stands_before_the_first_result(tmp_path: Path) -> None:
     text = page.read_text(encoding="utf-8")
     assert "## Protocol" in text and "480 s of training" in text
     assert text.count("its cells were not run yet") == 5
-    assert "ours--1284-classes--0.5GiB--time--2" in text  # every planned cell is owed
+    assert "- budgets: none of 22 cells run yet" in text  # every planned cell is owed
+    assert "`--loss.name published`" in text  # and what it would be
     assert not (tmp_path / "images").exists()
+
+
+def test_small_scores_keep_two_digits() -> None:
+    page = render_page([row("ours", 0.3), row("nearest", 0.00246)], {})
+    assert "**0.0025**" in page and "**0.300**" in page
+
+
+def test_the_ladder_shows_each_step_with_its_change() -> None:
+    assert render_ladder(entries([row("ours", 0.3)])) == ""
+    text = render_ladder(entries([row("ours", 0.3), row("nearest", 0.1), row("euclidean", 0.15)]))
+    steps = [line.split(" | ")[2] for line in text.splitlines() if line.startswith("| ")][1:]
+    assert [step[:6] for step in steps] == [" |", "+0.050", "+0.150"]
+
+
+def test_the_sweep_takes_what_the_budgets_have_at_1284_classes() -> None:
+    sweep: dict[str, Any] = {
+        "experiment": "classes",
+        "memory": 2**31,
+        "classes": 19,
+        "test_iou": [0.4] * 19,
+    }
+    rows = [row("ours", 0.3), row("ours", 0.4, **sweep), row("dense", 0.5, **sweep)]
+    page = render_page(rows, {})
+    assert "| 19 | 0.400 | 0.500 |" in page and "| 1,284 | 0.300 | not run |" in page
+
+
+def test_machines_are_counted_where_they_differ() -> None:
+    other = row("dense", 0.1) | {"machine": MACHINE | {"cpu": "Slide rule"}}
+    page = render_page([row("ours", 0.3), other], {})
+    assert "1 on Abacus 3" in page and "1 on Slide rule" in page
 
 
 def test_the_picture_is_a_png() -> None:
     rows = [row("ours", 0.3), row("ours", 0.2, seed=1), row("dense", 0.1), row("nearest", 0.05)]
     assert draw_why(entries(rows)).startswith(b"\x89PNG")
+
+
+def test_advice_comes_from_cells_and_prefers_the_cheaper_of_equals() -> None:
+    assert advice(entries([row("ours", 0.3)])) == []
+    rows = [row("ours", 0.300), row("ours-d32", 0.295), row("ours-d12", 0.2), row("nearest", 0.1)]
+    told = "\n".join(advice(entries(rows)))
+    assert "D = 32 is the smallest within 0.01" in told
+    assert "Best on dev: exact, cosine, D = 64, learned T; mIoU 0.300" in told
+    assert "the paper's loss, repaired 0.100" in told
+    assert "Temperature" not in told
+
+
+def test_advice_is_chosen_on_dev() -> None:
+    lucky = row("nearest", 0.9) | {"dev": {"miou": 0.0}}
+    (told, *_) = advice(entries([row("ours", 0.31), lucky]))
+    assert "learned T; mIoU 0.310" in told and "repaired 0.900" in told

@@ -7,6 +7,7 @@ memory budget decides the batch (see ``budget``), the length is a time or a numb
 
 from __future__ import annotations
 
+import dataclasses
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
@@ -228,7 +229,9 @@ def _images() -> Experiment:
             yield Cell(method=method, memory=ROOMY, length="images")
         yield Cell(method="dense-all", memory=ROOMY, length="images")
 
-    return _experiment("images", "Which method learns most from the same images?", cells)
+    found = _experiment("images", "Which method learns most from the same images?", cells)
+    # Three times through the pictures: dense, too, has to have learned something.
+    return dataclasses.replace(found, images=28_800)
 
 
 def _factors() -> Experiment:

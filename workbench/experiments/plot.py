@@ -114,7 +114,7 @@ def _hits(axes: Axes, shown: Sequence[Entry]) -> None:
     axes.minorticks_off()
     axes.set_ylim(0, 1)
     _dress(axes, "Is the true class among the k best?", "k", "share of pixels")
-    axes.legend(fontsize=7.5, frameon=False, loc="upper left", labelcolor=_TEXT)
+    axes.legend(fontsize=7.5, frameon=False, loc="lower right", labelcolor=_TEXT)
 
 
 def _distances(axes: Axes, shown: Sequence[Entry]) -> None:
