@@ -1,0 +1,57 @@
+"""Who is who in a job, as launchers' variables say it."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+
+import pytest
+
+from workbench import processes
+from workbench.errors import ConfigError
+
+VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "ACCELERATE_USE_CPU")
+
+
+@pytest.fixture(autouse=True)
+def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in VARIABLES:
+        monkeypatch.delenv(name, raising=False)
+
+
+def test_a_process_alone_is_a_job_of_one() -> None:
+    processes.join()
+    assert (processes.rank(), processes.world()) == (0, 1)
+    assert processes.gather(b"\x00x") == [b"\x00x"]
+    assert processes.gather_texts(["ä", "b"]) == ["ä", "b"]
+    processes.wait()
+    processes.leave()
+
+
+def test_a_launcher_that_started_one_of_several_is_told_of(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """What `accelerate launch --num_processes 2` sets on a machine without several GPUs."""
+    monkeypatch.setenv("ACCELERATE_USE_CPU", "False")
+    processes.join()  # of one process
+    monkeypatch.setenv("MASTER_PORT", "29500")
+    with pytest.raises(ConfigError, match="add --multi_gpu") as error:
+        processes.join()
+    assert "\n" not in str(error.value)
+    monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")  # a launcher of its own kind
+    processes.join()
+
+
+def test_the_rank_is_known_before_the_others_are_met(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert processes.rank() == 0  # somebody else's variable: nobody launched several
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    assert (processes.rank(), processes.world()) == (1, 1)
+
+
+def test_to_ask_loads_no_torch() -> None:
+    code = (
+        "import sys; from workbench import processes as p; p.rank(); p.leave(); print(*sys.modules)"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert "torch" not in done.stdout.split()
