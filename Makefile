@@ -98,11 +98,13 @@ benchmarks: $(TEST_INSTALLED) ## measure again what docs/performance.md says abo
 	-$(BENCH) loss --pixels 4096 --classes 1284,100000,1000000 --distances euclidean,linear \
 	  --methods dense,torch,nearest-index,streaming --json benchmarks/loss_million.json
 	$(BENCH) predict --json benchmarks/predict.json
+	$(BENCH) models --json benchmarks/models.json
 	$(BENCH) app --json benchmarks/app.json
 	$(MAKE) performance
 
-performance: $(APP_INSTALLED) ## make docs/performance.md from the measurements in benchmarks/
+performance: $(APP_INSTALLED) ## make docs/performance.md and docs/models.md from the measurements in benchmarks/
 	$(BIN)/python -m workbench.benchmarks.report benchmarks docs/performance.md
+	$(BIN)/python -m workbench.benchmarks.report_models benchmarks/models.json docs/models.md
 
 experiments: $(APP_INSTALLED) ## train what docs/accuracy.md compares and is not there yet (hours; goes on where it was)
 	for name in budgets images factors classes; do $(BIN)/workbench experiment $$name $(ARGS); done

@@ -19,6 +19,7 @@ def add_bench(commands: Commands) -> None:
     actions = parser.add_subparsers(title="actions", required=True, metavar="WHAT")
     _add_step(actions, "memory", "peak memory (and time) of a training step", steps=3)
     _add_step(actions, "step", "time (and peak memory) of a training step", steps=5)
+    _add_models(actions)
     _add_loss(actions)
     _add_predict(actions)
     _add_prepare(actions)
@@ -150,6 +151,41 @@ def _step(options: argparse.Namespace) -> Outcome:
     )
     shown = ("peak_bytes", "baseline_bytes", "seconds", "note")
     return _costs(rows, options, "{method} {classes}, {pixels} pixels", shown)
+
+
+def _add_models(actions: Commands) -> None:
+    text = "time and peak memory of a training step of architectures over backbones"
+    parser = _action(actions, "models", _models, text, takes_settings=True)
+    parser.add_argument(
+        "--pairs",
+        help="network:backbone, comma separated, with :stride if it is not 16 (default: a list)",
+    )
+    parser.add_argument("--classes", type=int, default=1284)
+    parser.add_argument("--dim", type=int, default=64, help="dimensions of the embedding")
+    parser.add_argument("--crop", type=int, default=256, help="side of the images in pixels")
+    parser.add_argument("--batch-size", type=int, default=2)
+    parser.add_argument("--steps", type=int, default=1, help="steps timed, after one that is not")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="times all rows are measured, taking turns"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+
+def _models(options: argparse.Namespace) -> Outcome:
+    from workbench.benchmarks import models
+
+    rows = models.run_models(
+        None if options.pairs is None else models.parse_pairs(options.pairs),
+        classes=options.classes,
+        crop=options.crop,
+        batch_size=options.batch_size,
+        dim=options.dim,
+        steps=options.steps,
+        rounds=options.rounds,
+        device=options.device,
+        overrides=options.overrides,
+    )
+    return _outcome(rows, options, "{network} {backbone}", models.SHOWN)
 
 
 def _add_loss(actions: Commands) -> None:

@@ -32,6 +32,7 @@ MEASUREMENTS: dict[str, str] = {
     "loading": "workbench.benchmarks.loading:measure_loading",
     "loss": "workbench.benchmarks.loss:measure_loss",
     "memory": "workbench.benchmarks.step:measure_step",
+    "models": "workbench.benchmarks.models:measure_model",
     "predict": "workbench.benchmarks.predict:measure_predict",
     "prepare-load": "workbench.benchmarks.prepare:measure_load",
     "prepare-reference": "workbench.benchmarks.prepare:measure_reference",

@@ -36,7 +36,7 @@ from workbench.distances import ClassEmbeddings
 from workbench.errors import ConfigError
 from workbench.inference import build_from_config
 from workbench.losses import LossTerms, SegmentationLoss, build_loss, get_loss
-from workbench.models import build_model
+from workbench.models import build_model, has_backbone
 
 if TYPE_CHECKING:
     from workbench.trainers.sampling import Batch
@@ -47,7 +47,7 @@ NO_HEAD = "no-head"
 
 _CHECK_CELLS = 2**23  # logits of the pixels whose loss is compared with float64
 _CHECK_SIDES = (2, 8)  # of that corner of the network's output, at least and at most
-_STRIDE = 4  # of every network's outputs
+_STRIDE = 4  # of our networks' outputs; some of segmentation-models-pytorch's have 1, 2 or 8
 
 
 class NoHead(SegmentationLoss):
@@ -76,7 +76,7 @@ def step_config(
     """The training a step is taken from: the defaults, with a loss over all pixels.
 
     Args:
-        network: Key of ``workbench.models.NETWORKS``.
+        network: One of ``workbench.models.network_names()``.
         crop: Side of the images in pixels.
         batch_size: Images per step.
         overrides: Dotted settings, such as {"loss.pixels": "16384"}; they have the last word.
@@ -134,7 +134,6 @@ def describe(spec: Spec) -> Row:
     settings = config.from_dict(spec["config"])
     method = str(spec["method"])
     table = method != NO_HEAD and get_loss(method).uses_class_table
-    deeplab = settings.model.network == "deeplabv3plus"
     return {
         "bench": spec["bench"],
         "method": method,
@@ -146,7 +145,7 @@ def describe(spec: Spec) -> Row:
         "k": settings.loss.k if method == "nearest" else None,
         "dtype": settings.train.precision,
         "network": settings.model.network,
-        "backbone": settings.model.backbone if deeplab else None,
+        "backbone": settings.model.backbone if has_backbone(settings.model.network) else None,
         "crop": settings.data.crop,
         "batch_size": settings.train.batch_size,
         "separation": bool(table and settings.loss.separation_weight > 0),
