@@ -27,6 +27,8 @@ def show_status(run: shell.Context) -> None:
         st.warning(
             f"Training was interrupted{_when(status)}. Add --resume to its command to go on."
         )
+    elif message:  # it has stopped early, and says why
+        st.info(f"Training {shell.plain(message)}.")
 
 
 def is_running(run: shell.Context) -> bool:
@@ -52,7 +54,7 @@ def _follow(run: shell.Context) -> None:
     columns[1].metric(
         "Images per second",
         "–" if speed is None else f"{speed:.3g}",
-        help="Of one process, over the newest records.",
+        help="Of all processes, over the newest records.",
     )
     columns[2].metric("Loss", shell.number(pace.newest(metrics, "loss")))
     columns[3].metric("Mean IoU so far", shell.number(pace.newest(metrics, "val_miou")))

@@ -106,6 +106,13 @@ def test_a_silent_training_is_doubted(runs: Path, open_app: Open) -> None:
         assert "or it hangs" in words(app)
 
 
+def test_a_training_that_stopped_early_says_why(runs: Path, open_app: Open) -> None:
+    said = "stopped early: 3 evaluations were not better than the val mIoU 0.4123 of step 500"
+    RunDirectory(runs / "demo").write_status("done", step=500, steps=2000, message=said)
+    app = open_app(runs)
+    assert said in words(app)
+
+
 def test_an_interrupted_training_says_when(runs: Path, open_app: Open) -> None:
     RunDirectory(runs / "demo").write_status("running", step=500, steps=2000)
     path = runs / "demo" / "status.json"
