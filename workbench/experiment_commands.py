@@ -13,7 +13,13 @@ def add_experiment(commands: Commands) -> None:
     """Adds ``experiment``."""
     text = "compare methods at equal memory and time, cell by cell; resumes what was stopped"
     parser = command(commands, "experiment", _experiment, text, json_flag=False)
-    parser.add_argument("name", help=f"one of {', '.join(EXPERIMENTS)}")
+    parser.add_argument("name", help=f"one of {', '.join(EXPERIMENTS)}, or photos")
+    parser.add_argument(
+        "--photos",
+        metavar="ROOT",
+        type=Path,
+        help="COCO 2017 with panoptic_train2017, for the experiment photos",
+    )
     parser.add_argument(
         "--json",
         dest="out",
@@ -42,6 +48,8 @@ def add_experiment(commands: Commands) -> None:
 def _experiment(options: argparse.Namespace) -> Outcome:
     from workbench.experiments.run import run_experiment, standing
 
+    if options.name == "photos":
+        return _photos(options)
     experiment = get_experiment(options.name)
     if options.list:
         result = standing(experiment.cells, options.out / experiment.name)
@@ -58,3 +66,13 @@ def _experiment(options: argparse.Namespace) -> Outcome:
     return Outcome(
         {"experiment": experiment.name, "done": len(result.done), "missing": result.missing}
     )
+
+
+def _photos(options: argparse.Namespace) -> Outcome:
+    from workbench.errors import ConfigError
+    from workbench.experiments.photos import run_photos
+
+    if options.photos is None:
+        raise ConfigError("photos: --photos ROOT says where COCO's photos are")
+    done = run_photos(options.photos, options.out, data=options.data, work=options.work)
+    return Outcome({"experiment": "photos", "trained": done or "none, all files are there"})

@@ -12,6 +12,7 @@ from pathlib import Path
 
 from workbench.errors import DataError
 from workbench.experiments.advice import advice
+from workbench.experiments.photos import NAME, file_names
 from workbench.experiments.plan import (
     BATCHES,
     GIB,
@@ -20,6 +21,7 @@ from workbench.experiments.plan import (
     World,
     get_experiment,
 )
+from workbench.experiments.report_photos import read_photos, render_photos
 from workbench.experiments.report_tables import SECTIONS, render_ladder, render_why
 from workbench.experiments.run import read_cells, standing
 from workbench.experiments.summary import Entry, Row, aims, entries
@@ -106,12 +108,15 @@ def _memories() -> list[int]:
     return sorted({cell.memory for cell in get_experiment("budgets").cells})
 
 
-def render_page(rows: Sequence[Row], missing: dict[str, list[str]]) -> str:
+def render_page(
+    rows: Sequence[Row], missing: dict[str, list[str]], photos: Sequence[Row] = ()
+) -> str:
     """The page as Markdown.
 
     Args:
         rows: Of all experiments.
         missing: {experiment: names of its cells without a file}.
+        photos: Of the experiment on real photos.
     """
     found = entries(rows)
     parts = [_HEAD, render_protocol(get_experiment("budgets")), render_methods()]
@@ -121,7 +126,7 @@ def render_page(rows: Sequence[Row], missing: dict[str, list[str]]) -> str:
         if mine:
             parts.append(render(mine, found))
     parts += [render_ladder(found), render_why(found, PICTURE)]
-    parts += [render_missing(missing), _REAL_SETS]
+    parts += [render_photos(photos), render_missing(missing), _REAL_SETS]
     return "\n".join(part for part in parts if part)
 
 
@@ -144,7 +149,7 @@ def render_missing(missing: dict[str, list[str]]) -> str:
     """Cells that were planned and not run, so that nobody takes their absence for a result."""
     lines = []
     for name, cells in missing.items():
-        planned = len(get_experiment(name).cells)
+        planned = len(file_names() if name == NAME else get_experiment(name).cells)
         if len(cells) == planned:
             lines.append(f"- {name}: none of {planned} cells run yet")
         elif cells:
@@ -164,11 +169,13 @@ def main(source: Path, target: Path) -> None:
         DataError: A cell's method is not one of the plan.
     """
     rows: list[Row] = []
-    missing = {}
+    missing: dict[str, list[str]] = {}
     for name in SECTIONS:
         experiment = get_experiment(name)
         rows += read_cells(experiment, source)
         missing[name] = standing(experiment.cells, source / name).missing
+    photos = [name for name in file_names() if not (source / NAME / f"{name}.json").exists()]
+    missing[NAME] = photos
     unknown = {row["method"] for row in rows} - METHODS.keys()
     if unknown:
         raise DataError(f"{source}: unknown methods {', '.join(sorted(unknown))}")
@@ -176,7 +183,7 @@ def main(source: Path, target: Path) -> None:
         from workbench.experiments.plot import draw_why
 
         write_bytes(target.parent / PICTURE, draw_why(entries(rows)))
-    write_text(target, render_page(rows, missing))
+    write_text(target, render_page(rows, missing, read_photos(source)))
 
 
 if __name__ == "__main__":
