@@ -49,10 +49,10 @@ def render_photos(rows: Sequence[Row]) -> str:
         "",
         f"{photos} photos of COCO train2017 with their panoptic masks ({len(holders)} classes), "
         f"{first['folds']} folds, {first['steps']} steps of {first['batch']} crops of "
-        f"{first['crop']} pixels, DeepLabV3+ over {first['backbone']} with ImageNet weights; every "
-        "photo is predicted by the training that did not see it. The photos are too few for the numbers "
-        "to say how well anything segments; what counts is the change on the same "
-        f"{int(chosen.sum())} classes that are in {FEWEST} photos or more, paired, with a "
+        f"{first['crop']} pixels, DeepLabV3+ over {first['backbone']} with ImageNet weights; "
+        "every photo is predicted by the training that did not see it. The photos are too few "
+        "for the numbers to say how well anything segments; what counts is the change on the "
+        f"same {int(chosen.sum())} classes that are in {FEWEST} photos or more, paired, with a "
         "bootstrap interval over them. One seed.",
         "",
         "| method | mIoU | pixel accuracy | "
