@@ -1,4 +1,4 @@
-"""Pixels a block at a time: rows of a list, or strips of a map upsampled on the fly.
+"""Pixels a block at a time: rows of a list, or images or strips of a map upsampled on the fly.
 
 A loss makes its gradients while it goes through the blocks, so that neither a full-resolution
 map of embeddings nor a copy of all labelled pixels is ever there.
@@ -12,7 +12,7 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from workbench.losses.pixel_sampling import axis_weights, rows_at_full_size
+from workbench.losses.pixel_sampling import axis_weights, rows_at_full_size, upsample
 
 
 class Block(NamedTuple):
@@ -51,7 +51,10 @@ def blocks(
         rows = max(1, budget // (6 * wide * pixels.shape[1] + 64))
         return _rows(pixels, targets, gradient, ignored, rows)
     # Besides, the strip before its labelled pixels are picked, and its gradient.
-    rows = max(1, budget // (targets.shape[2] * (9 * wide * pixels.shape[1] + 64)))
+    height, width = targets.shape[1:]
+    rows = max(1, budget // (width * (9 * wide * pixels.shape[1] + 64)))
+    if rows >= height:
+        return _images(pixels, targets, gradient, ignored, rows // height)
     return _strips(pixels, targets, gradient, ignored, rows)
 
 
@@ -73,6 +76,19 @@ def _rows(
         source = pixels[block].detach().requires_grad_()
         with torch.enable_grad():
             part = _pick(source.to(gradient.dtype), targets[block], ignored)
+        yield Block(source, *part, gradient[block])
+
+
+def _images(
+    features: Tensor, mask: Tensor, gradient: Tensor, ignored: int | None, images: int
+) -> Iterator[Block]:
+    size = (mask.shape[1], mask.shape[2])
+    for first in range(0, len(features), images):
+        block = slice(first, first + images)
+        source = features[block].detach().requires_grad_()
+        with torch.enable_grad():
+            full = upsample(source.to(gradient.dtype), size).permute(0, 2, 3, 1)
+            part = _pick(full.flatten(0, 2), mask[block].flatten(), ignored)
         yield Block(source, *part, gradient[block])
 
 
