@@ -108,6 +108,7 @@ performance: $(APP_INSTALLED) ## make docs/performance.md and docs/models.md fro
 
 experiments: $(APP_INSTALLED) ## train what docs/accuracy.md compares and is not there yet (hours; goes on where it was)
 	for name in budgets images factors classes; do $(BIN)/workbench experiment $$name $(ARGS); done
+	if [ -d $(REALDATA)/coco ]; then $(BIN)/workbench experiment photos --photos $(REALDATA)/coco $(ARGS); fi
 	$(MAKE) accuracy
 
 accuracy: $(APP_INSTALLED) ## make docs/accuracy.md from the trainings in benchmarks/accuracy
