@@ -49,6 +49,17 @@ def test_the_rank_is_known_before_the_others_are_met(monkeypatch: pytest.MonkeyP
     assert (processes.rank(), processes.world()) == (1, 1)
 
 
+def test_a_process_is_missed_only_where_there_are_others(monkeypatch: pytest.MonkeyPatch) -> None:
+    error = RuntimeError("[pair.cc:561] Connection closed by peer [127.0.0.1]:19880. Typically\n")
+    assert processes.lost(error) is None
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    line = processes.lost(error)
+    assert line is not None and "\n" not in line
+    assert "another process of this job has ended" in line and "by peer" in line
+    assert processes.lost(RuntimeError("shapes differ")) is None
+    assert processes.lost(ConnectionResetError("Connection reset by peer")) is None  # a file's
+
+
 def test_to_ask_loads_no_torch() -> None:
     code = (
         "import sys; from workbench import processes as p; p.rank(); p.leave(); print(*sys.modules)"

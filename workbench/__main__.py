@@ -84,7 +84,7 @@ def _outside_our_hands(error: Exception) -> str | None:
             "out of memory; lower --train.batch_size, --data.crop or --loss.budget_mb, "
             "draw pixels with --loss.pixels, or use a loss other than dense"
         )
-    return None
+    return processes.lost(error)
 
 
 def _readable(value: object) -> str:

@@ -15,7 +15,7 @@ from contextlib import contextmanager
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
-from workbench.errors import ConfigError, RunError
+from workbench.errors import ConfigError, RunError, first_line
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -25,6 +25,12 @@ _PATIENCE: Final = timedelta(minutes=30)
 own ten minutes for CUDA."""
 _SIZES: Final = ("WORLD_SIZE", "PMI_SIZE")
 """How names of variables end by which launchers, those of MPI too, say how many they started."""
+_LOST: Final = (
+    *("Connection closed by peer", "Connection reset by peer", "Broken pipe"),
+    *("NCCL error", "ncclRemoteError", "Timed out waiting"),
+    *("waiting for clients", "socket has timed out", "connectFullMesh"),
+)
+"""Parts of messages about a process that answers no more, or never has."""
 
 
 def join() -> None:
@@ -119,6 +125,19 @@ def share(tensors: Iterable[Tensor]) -> None:
 def wait() -> None:
     """Returns when all processes have come here."""
     gather(b"")
+
+
+def lost(error: BaseException) -> str | None:
+    """One line for an error by which another process of the job is missed; None for others."""
+    text = str(error)
+    if _launched() < 2 or not isinstance(error, RuntimeError):
+        return None
+    if not any(part in text for part in _LOST):
+        return None
+    return (
+        "another process of this job has ended or does not answer, see what it said "
+        f"({first_line(error)[:120]})"
+    )
 
 
 @contextmanager

@@ -151,7 +151,7 @@ def test_a_killed_process_ends_the_job_with_a_line(
     survivor = ended[1 - victim]
     assert survivor.returncode == 2, survivor.stderr
     line = survivor.stderr.strip().splitlines()[-1]
-    assert line.startswith("error") and "another process of this training has ended" in line
+    assert line.startswith("error") and "another process of this job has ended" in line
     assert "--resume" in line and "Traceback" not in survivor.stderr
     status = RunDirectory.open(run).status()
     assert status["state"] == ("interrupted" if victim == 0 else "failed")
@@ -159,6 +159,33 @@ def test_a_killed_process_ends_the_job_with_a_line(
     done = cli("train", "--run", run, "--resume", "--train.steps", last + 1, "--json")
     assert done.returncode == 0, done.stderr  # alone, where two have been
     assert json.loads(done.stdout)["step"] == last + 1
+
+
+def test_a_refusal_of_one_is_a_line_of_all(alone: Path, shapeworld: Path) -> None:
+    """Process 0 alone looks whether the folder is free; the other waits for it meanwhile."""
+    first, second = run_together(2, *train(alone, shapeworld))
+    assert first.returncode == second.returncode == 2
+    assert "holds a run already" in first.stderr
+    assert second.stderr.startswith("error (process 1): another process of this job has ended")
+    assert second.stderr.count("\n") == 1
+
+
+LAST = """
+import sys
+from workbench import config, presets, processes
+from workbench.trainers import train
+
+small = {"data.root": sys.argv[2], "data.crop": "32", "model.width": "8", "train.steps": "3"}
+settings = config.from_overrides(presets.get_preset("smoke"), {**small, "train.log_every": "50"})
+run = train(settings, sys.argv[1])
+print(run.status()["state"], run.metrics()["loss"].notna().sum(), run.load_checkpoint().step)
+processes.leave()
+"""
+
+
+def test_a_run_is_whole_when_any_process_goes_on(shapeworld: Path, tmp_path: Path) -> None:
+    for process in run_together(2, "-c", LAST, tmp_path / "run", shapeworld):
+        assert process.stdout == "done 1 3\n", process.stderr
 
 
 def test_a_bad_loss_in_one_process_stops_both(shapeworld: Path, tmp_path: Path) -> None:

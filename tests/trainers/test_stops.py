@@ -170,6 +170,23 @@ def test_training_stops_when_it_gets_no_better(
     assert RunDirectory.open(tmp_path / "run").status()["message"] == status["message"]
 
 
+@pytest.mark.usefixtures("falling")
+def test_the_step_it_stops_at_is_logged(small: Any, tmp_path: Path, cli: Any) -> None:
+    run_config = small({"steps": 12, "log_every": 50, "evaluate_every": 2, "patience": 2})
+    run = train(run_config, tmp_path / "run")
+    assert run.metrics().dropna(subset=["loss"])["step"].tolist() == [8]
+    again = cli("train", "--run", tmp_path / "run", "--resume", "--json")
+    assert again.returncode == 0, again.stderr
+    assert json.loads(again.stdout)["loss"] == run.metrics()["loss"].dropna().item()
+
+
+@pytest.mark.usefixtures("falling")
+def test_the_last_step_is_not_early(small: Any, tmp_path: Path) -> None:
+    run = train(small({"steps": 8, "evaluate_every": 2, "patience": 2}), tmp_path / "run")
+    assert (run.status()["state"], run.status()["step"]) == ("done", 8)
+    assert "message" not in run.status()
+
+
 def test_more_patience_goes_on_where_it_stopped(
     small: Any, tmp_path: Path, falling: list[float]
 ) -> None:

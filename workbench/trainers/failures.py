@@ -7,18 +7,12 @@ from typing import Final
 
 import torch
 
-from workbench import config
+from workbench import config, processes
 from workbench.errors import ConfigError, RunError, first_line
 
 _NAMED_IMAGES: Final = 8
 _NO_MEMORY: Final = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc")
 """Parts of messages of errors that have no class of their own."""
-
-_LOST: Final = (
-    *("Connection closed by peer", "Connection reset by peer", "Broken pipe"),
-    *("NCCL error", "ncclRemoteError", "Timed out waiting"),
-)
-"""Parts of messages about a process that answers no more."""
 
 
 class NonFiniteLoss(RunError):
@@ -57,10 +51,9 @@ def explained(error: BaseException, settings: config.Run, step: int) -> BaseExce
             f"step {step + 1}: a process that loads images ended ({first_line(error)}); if memory "
             f"ran out, lower --data.workers (now {settings.data.workers})"
         )
-    if isinstance(error, RuntimeError) and any(part in text for part in _LOST):
+    if (missed := processes.lost(error)) is not None:
         return RunError(
-            f"step {step + 1}: another process of this training has ended, see what it said "
-            f"({first_line(error)[:120]}); go on with --resume, on any number of processes"
+            f"step {step + 1}: {missed}; go on with --resume, on any number of processes"
         )
     if settings.train.compile and _is_of_the_compiler(error):
         return ConfigError(

@@ -51,6 +51,7 @@ class MetricsLog(Hook):
         self.run, self.every = run, every
         self.started = time.monotonic() - seconds_before
         self.first_step: int | None = None
+        self.unwritten: Record | None = None
         self.events = SummaryWriter(str(run.path / "tensorboard"), purge_step=step + 1)
 
     def after_step(self, trainer: Trainer, record: Record) -> None:
@@ -59,12 +60,18 @@ class MetricsLog(Hook):
         if self.first_step is None:
             self.first_step, self.resumed = step, time.monotonic()
         if step % self.every and step != steps:
+            self.unwritten = dict(record)
             return
-        trainer.seconds = time.monotonic() - self.started
-        self.write({**record, "seconds": round(trainer.seconds, 3)})
+        self.write_figures(trainer, record)
         rate = (time.monotonic() - self.resumed) / max(1, step - self.first_step)
         eta = rate * (steps - step) if step > self.first_step else None
         self.run.write_status("running", step=step, steps=steps, eta_seconds=eta)
+
+    def write_figures(self, trainer: Trainer, record: Record) -> None:
+        """Writes the figures of a step."""
+        self.unwritten = None
+        trainer.seconds = time.monotonic() - self.started
+        self.write({**record, "seconds": round(trainer.seconds, 3)})
 
     def write(self, record: Record) -> None:
         """Writes one record whatever the step."""
@@ -74,7 +81,9 @@ class MetricsLog(Hook):
                 self.events.add_scalar(name, value, int(record["step"]))
 
     def at_end(self, trainer: Trainer) -> None:
-        """Closes the event file."""
+        """Logs the last step, where training has stopped before the expected one; closes."""
+        if self.unwritten is not None:
+            self.write_figures(trainer, self.unwritten)
         self.events.close()
 
 
@@ -157,7 +166,7 @@ class Evaluations(Hook):
 
     def judge(self, trainer: Trainer) -> None:
         """Stops training where the last evaluations were not better than the one before them."""
-        if 0 < self.settings.patience <= self.best.since:
+        if trainer.step < self.settings.steps and 0 < self.settings.patience <= self.best.since:
             trainer.stopped = (
                 f"stopped early: {self.best.since} evaluations were not better than the "
                 f"val mIoU {self.best.score:.4f} of step {self.best.step} (train.patience "

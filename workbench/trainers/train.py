@@ -58,10 +58,11 @@ def train(
     trainer, dataset, vocabulary, factors = _prepare(run_config, Path(path), resume=resume)
     evaluate = _periodic_evaluation(trainer)
     if not trainer.accelerator.is_main_process:
-        processes.wait()  # until the main process has put the run in order
-        run = RunDirectory.open(path)
         with _explaining(trainer):
+            processes.wait()  # until the main process has put the run in order
+            run = RunDirectory.open(path)
             _fit(trainer, dataset, factors, [_evaluations(trainer, run, evaluate)])
+            processes.wait()  # until it has written the last of it
         return run
     run = RunDirectory.create(
         path,
@@ -77,6 +78,7 @@ def train(
             processes.wait()
             _fit(trainer, dataset, factors, [*_hooks(trainer, run, evaluate), *hooks])
         _write_status(run, trainer, "done", trainer.stopped)
+    processes.wait()
     return run
 
 
