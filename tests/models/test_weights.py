@@ -335,12 +335,32 @@ def test_weights_bring_the_mean_and_deviation_they_were_trained_with() -> None:
     assert (plain.mean, plain.std) == (IMAGENET_MEAN, IMAGENET_STD)
     unet = Model(network="smp-unet", backbone="test_resnet", pretrained=True)
     assert with_own_statistics(unet).mean == (0.5,) * 3
-    its_own = dataclasses.replace(unet, backbone="efficientnet-b0")  # smp's, not timm's
-    assert with_own_statistics(its_own) == its_own
     random = Model(backbone="vit_tiny_patch16_224")
     assert with_own_statistics(random) == random
     chosen = Model(backbone="vit_tiny_patch16_224", pretrained=True, mean=(0.1, 0.2, 0.3))
     assert with_own_statistics(chosen) == chosen  # what is given counts
+
+
+def test_encoders_of_smp_are_normalised_as_their_files_on_the_hub_say(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Inception takes -1 to 1, whatever others of the package take."""
+    smp_encoders = pytest.importorskip("segmentation_models_pytorch").encoders
+    (tmp_path / "config.json").write_text('{"mean": [0.5, 0.4, 0.3], "std": [0.5, 0.5, 0.5]}')
+
+    def from_hub(repository: str, filename: str, revision: str) -> str:
+        assert repository == "smp-hub/inceptionv4.imagenet" and revision
+        return str(tmp_path / filename)
+
+    settings = Model(network="smp-unet", backbone="inceptionv4", pretrained=True)
+    with pytest.raises(ConfigError, match=r"the weights of inceptionv4 could not be downloaded"):
+        with_own_statistics(settings)  # the tests' hub is closed
+    monkeypatch.setattr(smp_encoders, "hf_hub_download", from_hub)
+    own = with_own_statistics(settings)
+    assert (own.mean, own.std) == ((0.5, 0.4, 0.3), (0.5, 0.5, 0.5))
+    unpublished = dataclasses.replace(settings, backbone="resnext101_32x32d")
+    with pytest.raises(ConfigError, match="no ImageNet weights of resnext101_32x32d; give a"):
+        with_own_statistics(unpublished)
 
 
 def test_a_model_for_weights_at_hand_starts_from_nothing() -> None:

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from workbench import config
 from workbench.errors import ConfigError, first_line
 from workbench.models.padding import pad, without_padding
-from workbench.models.weights import download, slow_down_statistics
+from workbench.models.weights import Statistics, download, slow_down_statistics
 
 PREFIX = "smp-"
 
@@ -142,6 +142,26 @@ def timm_encoder(settings: config.Model) -> str | None:
     dpt = settings.network == f"{PREFIX}dpt"
     encoder = _encoder_name(_load(), settings.backbone, transformer=dpt)
     return encoder.removeprefix("tu-") if encoder.startswith("tu-") else None
+
+
+def published_statistics(encoder: str) -> Statistics:
+    """The mean and deviation that the published weights of one of smp's own encoders take.
+
+    They lie on the hub beside the weights, which are downloaded in any case.
+
+    Raises:
+        ConfigError: They could not be downloaded, or there are none.
+    """
+    try:
+        with download(encoder):
+            found = _load().encoders.get_preprocessing_params(encoder)
+    except ValueError as error:
+        raise ConfigError(
+            f"model.pretrained: segmentation-models-pytorch has no ImageNet weights of {encoder}; "
+            "give a file with --model.weights FILE, or start at random with "
+            "--model.pretrained false"
+        ) from error
+    return tuple(found["mean"]), tuple(found["std"])
 
 
 def _without_unused(network: SmpNetwork) -> SmpNetwork:

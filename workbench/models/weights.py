@@ -87,7 +87,7 @@ def with_own_statistics(settings: config.Model) -> config.Model:
     the result in its configuration, so that training, prediction and export normalise alike.
 
     Raises:
-        ConfigError: The file of weights cannot be read.
+        ConfigError: The file of weights cannot be read, or published ones not downloaded.
     """
     default = (config.IMAGENET_MEAN, config.IMAGENET_STD)
     if (tuple(settings.mean), tuple(settings.std)) != default:
@@ -110,9 +110,11 @@ def _statistics(settings: config.Model) -> Statistics | None:
     if settings.network == "deeplabv3plus":
         name = settings.backbone
     elif settings.network.startswith("smp-"):
-        from workbench.models.smp import timm_encoder  # which imports from here
+        from workbench.models.smp import published_statistics, timm_encoder  # they import from here
 
         name = timm_encoder(settings)
+        if name is None and not settings.weights:
+            return published_statistics(settings.backbone)
     if name is None or not _known(name):
         return None
     import timm
