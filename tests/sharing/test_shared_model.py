@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import resource
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -152,6 +153,37 @@ SPOILED: list[tuple[Spoil, str]] = [
     (lambda f: without(f, "mean"), "mean"),
     (with_more, "stowaway"),
 ]
+
+
+@pytest.mark.parametrize(
+    ("loss", "values"),
+    [
+        ("streaming", {"embedding_dim": 10**7}),
+        ("streaming", {"width": 10**5}),
+        ("dense", {"width": 10**5}),
+        ("streaming", {"network": "deeplabv3plus", "backbone": "vit_giant_patch14_dinov2"}),
+        ("streaming", {"embedding_dim": 10**30}),
+    ],
+)
+def test_settings_of_a_stranger_take_no_more_memory_than_the_weights_have(
+    make_run: MakeRun, tmp_path: Path, loss: str, values: dict[str, Any]
+) -> None:
+    SharedModel.from_run(make_run(loss=loss)).save_pretrained(tmp_path / "shared")
+    spoil_settings(tmp_path / "shared", "model", **values)
+    before = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
+    with pytest.raises(RunError, match=r"does not fit|cannot be built") as error:
+        SharedModel.from_pretrained(tmp_path / "shared")
+    assert "\n" not in str(error.value) and str(tmp_path / "shared") in str(error.value)
+    assert resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before < 2**20  # KiB
+
+
+def test_the_length_of_embeddings_means_nothing_without_a_class_table(
+    make_run: MakeRun, tmp_path: Path
+) -> None:
+    run = make_run(loss="dense")
+    SharedModel.from_run(run).save_pretrained(tmp_path / "shared")
+    spoil_settings(tmp_path / "shared", "model", embedding_dim=10**9)  # 1.2 TB with 300 classes
+    same_model(run, SharedModel.from_pretrained(tmp_path / "shared"), pictures(1, 3, 33, 41))
 
 
 @pytest.mark.parametrize("case", range(len(SPOILED)))

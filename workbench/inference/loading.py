@@ -9,8 +9,9 @@ from typing import Literal
 from torch import Tensor
 
 from workbench import config
+from workbench.errors import RunError, first_line
 from workbench.losses import get_loss
-from workbench.models import SegmentationModel, build_model
+from workbench.models import SegmentationModel, build_model, build_outline
 from workbench.runs import RunDirectory
 
 
@@ -35,6 +36,30 @@ def with_weights(
     model = build_from_config(bare, classes)
     model.load_weights(weights)
     return model.eval()
+
+
+def with_foreign_weights(
+    run_config: config.Run, classes: int, weights: Mapping[str, Tensor]
+) -> SegmentationModel:
+    """As ``with_weights``, where a stranger wrote the settings.
+
+    Names and shapes are compared before memory is taken: settings can ask for any amount of it
+    in a few digits, weights only for what their file has.
+
+    Raises:
+        RunError: The weights do not fit the configuration, or it cannot be built.
+    """
+    table = get_loss(run_config.loss.name).uses_class_table
+    model = run_config.model
+    if not table:  # D means nothing then, and nothing in the weights bounds it
+        model = dataclasses.replace(model, embedding_dim=1)
+    outline = build_outline(model, classes, class_table=table)
+    if outline is not None:
+        outline.load_weights(weights, assign=True)
+    try:
+        return with_weights(dataclasses.replace(run_config, model=model), classes, weights)
+    except (RuntimeError, TypeError, MemoryError) as error:
+        raise RunError(f"the model cannot be built: {first_line(error)[:200]}") from error
 
 
 def load_model(

@@ -6,6 +6,7 @@ import dataclasses
 import re
 from collections.abc import Callable
 
+import torch
 from torch import nn
 
 from workbench import config
@@ -26,6 +27,7 @@ __all__ = [
     "SmpNetwork",
     "build_model",
     "build_network",
+    "build_outline",
     "has_backbone",
     "network_names",
     "register_network",
@@ -142,3 +144,31 @@ def build_model(
         mean=settings.mean,
         std=settings.std,
     )
+
+
+def build_outline(
+    settings: config.Model, classes: int, *, class_table: bool = True
+) -> SegmentationModel | None:
+    """A model that knows names and shapes of its weights and takes no memory for them.
+
+    Args:
+        settings: As for :func:`build_model`; weights to start from are left out.
+        classes: C.
+        class_table: As for :func:`build_model`.
+
+    Returns:
+        The model on torch's device "meta"; None where a network cannot be built there.
+
+    Raises:
+        ConfigError: As by :func:`build_model`.
+    """
+    # Loaded before: tensors that packages make as they load must be real ones.
+    if settings.network.startswith(PREFIX):
+        smp_names()
+    elif has_backbone(settings.network):
+        import timm  # noqa: F401
+    try:
+        with torch.device("meta"):
+            return build_model(settings.without_start(), classes, class_table=class_table)
+    except (RuntimeError, TypeError, NotImplementedError):  # it computes, or overflows
+        return None

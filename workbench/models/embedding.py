@@ -125,14 +125,18 @@ class SegmentationModel(nn.Module):
         _check_pixels(pixels, None if self.table is None else self.table.weight.shape[1])
         return ModelOutput(pixels, None if self.table is None else self.table(), size)
 
-    def load_weights(self, state: Mapping[str, Tensor]) -> None:
+    def load_weights(self, state: Mapping[str, Tensor], *, assign: bool = False) -> None:
         """Loads a checkpoint's tensors, cast to this model's precision.
+
+        Args:
+            state: The tensors.
+            assign: Take the tensors themselves, as they are: for a model on "meta".
 
         Raises:
             RunError: Names or shapes do not fit.
         """
         try:
-            self.load_state_dict(dict(state))
+            self.load_state_dict(dict(state), assign=assign)
         except RuntimeError as error:
             detail = " ".join(str(error).split())[:300]
             raise RunError(

@@ -13,7 +13,7 @@ from huggingface_hub.errors import HFValidationError
 
 from workbench import config
 from workbench.errors import RunError, WorkbenchError, first_line
-from workbench.inference.loading import load_model, with_weights
+from workbench.inference.loading import load_model, with_foreign_weights
 from workbench.models import SegmentationModel
 from workbench.runs import RunDirectory, atomic_directory
 from workbench.runs.shared_folder import FILES, SETTINGS, check_target, read_shared, write_shared
@@ -131,7 +131,7 @@ class SharedModel(
             raise RunError(f"{label}/{SETTINGS}: 'config' is missing; share the model again")
         try:
             run_config = config.from_dict(settings)
-            model = with_weights(run_config, len(files.vocabulary), files.tensors)
+            model = with_foreign_weights(run_config, len(files.vocabulary), files.tensors)
         except WorkbenchError as error:
             raise RunError(f"{label}: {error}") from error
         return cls(model, files.vocabulary, run_config, facts)
