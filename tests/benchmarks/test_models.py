@@ -93,6 +93,7 @@ def row(network: str, backbone: str | None, peak: int | None, **more: Any) -> di
         "start_bytes": 700 * MIB,
         "peak_bytes": None if peak is None else peak * MIB,
         "seconds": 1.5,
+        "cpu_seconds": 0.75,
         "note": "",
         "machine": {
             **{"cpu": "Abacus 3", "cpu_count": 7, "ram_bytes": 24 * 2**30, "torch": "9.9"},
@@ -104,8 +105,8 @@ def row(network: str, backbone: str | None, peak: int | None, **more: Any) -> di
 
 def test_the_page_has_a_line_for_every_row() -> None:
     page = report_models.render_models([row("small", None, 1200), row("smp-unet", "mit_b0", 3456)])
-    assert "| `small` |  | 12.3 | 1/4 | 1.50 | 1,200 |" in page
-    assert "| `smp-unet` | `mit_b0` | 12.3 | 1/4 | 1.50 | 3,456 |" in page
+    assert "| `small` |  | 12.3 | 1/4 | 1.50 | 0.750 | 1,200 |" in page
+    assert "| `smp-unet` | `mit_b0` | 12.3 | 1/4 | 1.50 | 0.750 | 3,456 |" in page
     assert "## What a training step costs at 1,284 classes" in page
     assert "2 images of 256 x 256 pixels, D = 64" in page and "82,176 more" in page
     assert "on 3 of the cores" in page and "Abacus 3, 7 cores" in page

@@ -53,10 +53,11 @@ Machine: {place}.
 {table}
 
 "Embeddings at" says how many pixels of the image, along each side, share one embedding before \
-upsampling. "Parameters" are the network's; the table of classes has {table_parameters} more. \
-"Peak" is the largest memory of the whole process{of}; {fewest} to {most} MiB of it are \
-reached before the first step, with the network built. Loss and gradients of each line agree with \
-float64 on a corner of the network's output.
+upsampling. "CPU" is the time processors worked on a step, which other work hardly lengthens: \
+compare lines by it where the machine was busy. "Parameters" are the network's; the table of \
+classes has {table_parameters} more. "Peak" is the largest memory of the whole process{of}; \
+{fewest} to {most} MiB of it are reached before the first step, with the network built. Loss and \
+gradients of each line agree with float64 on a corner of the network's output.
 {busy}
 ```sh
 {command} --json benchmarks/models.json
@@ -187,14 +188,16 @@ def _name(row: Row) -> str:
 
 def _table(rows: Sequence[Row]) -> str:
     lines = [
-        "| architecture | backbone | parameters, M | embeddings at | s per step | peak, MiB |",
-        "|---|---|---:|---:|---:|---:|",
+        "| architecture | backbone | parameters, M | embeddings at | s per step | CPU s per step "
+        "| peak, MiB |",
+        "|---|---|---:|---:|---:|---:|---:|",
     ]
     for row in rows:
         backbone = f"`{row['backbone']}`" if row["backbone"] else ""
         lines.append(
             f"| `{row['network']}` | {backbone} | {row['parameters'] / 1e6:.1f} "
-            f"| 1/{row['cell']:g} | {seconds(row['seconds'])} | {mib(row['peak_bytes'])} |"
+            f"| 1/{row['cell']:g} | {seconds(row['seconds'])} | {seconds(row['cpu_seconds'])} "
+            f"| {mib(row['peak_bytes'])} |"
         )
     return "\n".join(lines)
 
