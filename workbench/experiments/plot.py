@@ -43,6 +43,15 @@ def draw_why(found: Sequence[Entry]) -> bytes:
     _curves(axes[0, 1], shown)
     _hits(axes[1, 0], shown)
     _distances(axes[1, 1], shown)
+    lines, names = axes[1, 0].get_legend_handles_labels()
+    figure.legend(
+        *(lines, names),
+        loc="outside lower center",
+        ncols=min(4, len(names)),
+        fontsize=8.5,
+        frameon=False,
+        labelcolor=_TEXT,
+    )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -114,7 +123,6 @@ def _hits(axes: Axes, shown: Sequence[Entry]) -> None:
     axes.minorticks_off()
     axes.set_ylim(0, 1)
     _dress(axes, "Is the true class among the k best?", "k", "share of pixels")
-    axes.legend(fontsize=7.5, frameon=False, loc="lower right", labelcolor=_TEXT)
 
 
 def _distances(axes: Axes, shown: Sequence[Entry]) -> None:

@@ -136,12 +136,14 @@ def _against_the_paper(found: Sequence[Entry]) -> Aim:
     ours, paper = (pick(found, name, **tight) for name in ("ours", "nearest"))
     if ours is None or paper is None:
         return Aim(text, "", None)
-    told = (
-        f"**{ours.miou:.3f}** ({ours.low:.3f} to {ours.high:.3f}) against "
-        f"{paper.miou:.4f} ({paper.low:.4f} to {paper.high:.4f}), "
-        f"{len(ours.rows)} and {len(paper.rows)} seeds"
-    )
     enough = min(len(ours.rows), len(paper.rows)) > 1
+    told = f"**{ours.miou:.3f}** against {paper.miou:.4f}, {len(ours.rows)} and {len(paper.rows)} seeds, too few for a spread"
+    if enough:
+        told = (
+            f"**{ours.miou:.3f}** ({ours.low:.3f} to {ours.high:.3f}) against "
+            f"{paper.miou:.4f} ({paper.low:.4f} to {paper.high:.4f}), "
+            f"{len(ours.rows)} and {len(paper.rows)} seeds"
+        )
     return Aim(text, told, ours.low > paper.high if enough else None)
 
 
