@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import signal
 import subprocess
 import sys
 
 import pytest
 
 from workbench import processes
-from workbench.errors import ConfigError
+from workbench.errors import ConfigError, RunError
 
 VARIABLES = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "MASTER_ADDR", "MASTER_PORT", "ACCELERATE_USE_CPU")
 
@@ -40,6 +41,34 @@ def test_a_launcher_that_started_one_of_several_is_told_of(
     assert "\n" not in str(error.value)
     monkeypatch.setenv("OMPI_COMM_WORLD_SIZE", "2")  # a launcher of its own kind
     processes.join()
+
+
+def test_more_processes_than_gpus_is_one_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("WORLD_SIZE", "2"), ("RANK", "1"), ("LOCAL_RANK", "1")):
+        monkeypatch.setenv(name, value)
+    monkeypatch.setattr("torch.cuda.is_available", lambda: True)
+    monkeypatch.setattr("torch.cuda.device_count", lambda: 1)
+    with pytest.raises(ConfigError, match=r"GPUs \(1\); lower their number") as error:
+        processes.join()
+    assert "\n" not in str(error.value)
+
+
+def test_a_launchers_request_to_end_is_a_line(monkeypatch: pytest.MonkeyPatch) -> None:
+    before = signal.getsignal(signal.SIGTERM)
+    with processes.ended_by_launcher():  # alone: nobody asks
+        assert signal.getsignal(signal.SIGTERM) is before
+    monkeypatch.setattr(processes, "world", lambda: 2)
+    with processes.ended_by_launcher():
+        assert signal.getsignal(signal.SIGTERM) is not before
+    assert signal.getsignal(signal.SIGTERM) is before
+    try:
+        with pytest.raises(RunError, match="the launcher has ended this") as error:  # noqa: SIM117
+            with processes.ended_by_launcher():
+                signal.raise_signal(signal.SIGTERM)
+        assert "--resume" in str(error.value) and "\n" not in str(error.value)
+        signal.raise_signal(signal.SIGTERM)  # asked again, it is still writing its last words
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def test_the_rank_is_known_before_the_others_are_met(monkeypatch: pytest.MonkeyPatch) -> None:

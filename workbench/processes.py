@@ -37,7 +37,8 @@ def join() -> None:
     """Meets the others, where a launcher has started several and nothing has done so yet.
 
     Raises:
-        ConfigError: Several were asked for and only one was started.
+        ConfigError: Several were asked for and only one was started, or there are GPUs, but
+            fewer than processes.
     """
     import torch
     from torch import distributed
@@ -54,7 +55,13 @@ def join() -> None:
         return
     cuda = torch.cuda.is_available()
     if cuda:
-        torch.cuda.set_device(int(os.environ.get("LOCAL_RANK", "0")))
+        local, gpus = int(os.environ.get("LOCAL_RANK", "0")), torch.cuda.device_count()
+        if local >= gpus:
+            raise ConfigError(
+                f"the launcher started more processes on this machine than it has GPUs ({gpus}); "
+                "lower their number, or hide the GPUs (CUDA_VISIBLE_DEVICES=) to train on the CPU"
+            )
+        torch.cuda.set_device(local)
     distributed.init_process_group("nccl" if cuda else "gloo", timeout=_PATIENCE)
 
 

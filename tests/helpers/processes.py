@@ -10,11 +10,12 @@ from collections.abc import Sequence
 
 
 def start_together(world: int, command: Sequence[object]) -> list[subprocess.Popen[str]]:
-    """Starts `python COMMAND` as the processes of one job over gloo."""
+    """Starts `python COMMAND` as the processes of one job, on the CPU and over gloo."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
+    place["CUDA_VISIBLE_DEVICES"] = ""  # one GPU is too few for two, and adds up otherwise
     return [
         subprocess.Popen(
             [sys.executable, *map(str, command)],

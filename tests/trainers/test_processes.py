@@ -42,9 +42,9 @@ def same_curve(one: pd.DataFrame, other: pd.DataFrame) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(shapeworld: Path, tmp_path_factory: pytest.TempPathFactory, cli: Any) -> Path:
+def alone(shapeworld: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "alone"
-    done = cli(*train(run, shapeworld)[2:])
+    (done,) = run_together(1, *train(run, shapeworld))
     assert done.returncode == 0, done.stderr
     return run
 
@@ -102,10 +102,10 @@ def cut(run: Path, copy: Path, step: int) -> Path:
 
 
 def test_one_process_goes_on_where_two_have_been(
-    alone: Path, together: Path, tmp_path: Path, cli: Any
+    alone: Path, together: Path, tmp_path: Path
 ) -> None:
     run = cut(together, tmp_path / "run", 4)
-    done = cli("train", "--run", run, "--resume")
+    (done,) = run_together(1, "-m", "workbench", "train", "--run", run, "--resume")
     assert done.returncode == 0, done.stderr
     same_curve(curve(alone), curve(run))
 
@@ -117,14 +117,13 @@ def test_two_processes_go_on_where_one_has_been(alone: Path, tmp_path: Path) -> 
     same_curve(curve(alone), curve(run))
 
 
-def test_an_evaluation_in_shares_is_that_of_one_process(
-    alone: Path, together: Path, cli: Any
-) -> None:
-    assert cli("evaluate", alone, "--save", 3).returncode == 0
+def test_an_evaluation_in_shares_is_that_of_one_process(alone: Path, together: Path) -> None:
+    evaluate = ("-m", "workbench", "evaluate", alone, "--save", 3, "--json")
+    assert run_together(1, *evaluate)[0].returncode == 0
     one = RunDirectory.open(alone)
     tables = [read("val") for read in (one.read_per_class, one.read_per_image_class)]
     summary, samples = one.read_summary("val"), one.samples("val")
-    first, second = run_together(2, "-m", "workbench", "evaluate", alone, "--save", 3, "--json")
+    first, second = run_together(2, *evaluate)
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     assert second.stdout == "" and json.loads(first.stdout)["images"] == 8
     again = [read("val") for read in (one.read_per_class, one.read_per_image_class)]

@@ -44,7 +44,8 @@ class Trainer:
         step: Optimiser steps taken.
         seconds: Training time so far, over all processes that took part one after another.
         average: The average of the weights, None without ``train.ema_decay``.
-        stopped: Why training ends before its last step; hooks may set it.
+        stopped: Why training ends before its last step. Hooks may set it, of several
+            processes in all after the same step; checkpoints are saved by hooks after them.
     """
 
     def __init__(
