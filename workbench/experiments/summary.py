@@ -137,12 +137,12 @@ def _against_the_paper(found: Sequence[Entry]) -> Aim:
     if ours is None or paper is None:
         return Aim(text, "", None)
     enough = min(len(ours.rows), len(paper.rows)) > 1
-    told = f"**{ours.miou:.3f}** against {paper.miou:.4f}, {len(ours.rows)} and {len(paper.rows)} seeds, too few for a spread"
+    seeds = f"{len(ours.rows)} and {len(paper.rows)} seeds"
+    told = f"**{ours.miou:.3f}** against {paper.miou:.4f}, {seeds}: too few for a spread"
     if enough:
         told = (
             f"**{ours.miou:.3f}** ({ours.low:.3f} to {ours.high:.3f}) against "
-            f"{paper.miou:.4f} ({paper.low:.4f} to {paper.high:.4f}), "
-            f"{len(ours.rows)} and {len(paper.rows)} seeds"
+            f"{paper.miou:.4f} ({paper.low:.4f} to {paper.high:.4f}), {seeds}"
         )
     return Aim(text, told, ours.low > paper.high if enough else None)
 
