@@ -66,6 +66,8 @@ def test_the_demo_run_comes_back_to_the_last_bit(repository: Path, tmp_path: Pat
         {"distance": "linear", "temperature": 1.0},
         {"distance": "cosine", "learn_temperature": True, "temperature": 7.0},
         {"network": "deeplabv3plus", "backbone": "mobilenetv2_035"},
+        {"network": "smp-segformer", "backbone": "mit_b0"},  # cannot be outlined
+        {"network": "smp-fpn", "backbone": "test_resnet"},
     ],
 )
 def test_every_kind_of_model_comes_back(
@@ -163,6 +165,7 @@ SPOILED: list[tuple[Spoil, str]] = [
         ("dense", {"width": 10**5}),
         ("streaming", {"network": "deeplabv3plus", "backbone": "vit_giant_patch14_dinov2"}),
         ("streaming", {"embedding_dim": 10**30}),
+        ("streaming", {"network": "smp-fpn", "backbone": "mit_b0", "embedding_dim": 10**7}),
     ],
 )
 def test_settings_of_a_stranger_take_no_more_memory_than_the_weights_have(

@@ -56,10 +56,19 @@ def with_foreign_weights(
     outline = build_outline(model, classes, class_table=table)
     if outline is not None:
         outline.load_weights(weights, assign=True)
+    elif table and _shape(weights, "table.weight") != (classes, model.embedding_dim):
+        raise RunError(
+            "what was saved does not fit the model that the configuration describes: "
+            f"table.weight is not {classes} x {model.embedding_dim}"
+        )
     try:
         return with_weights(dataclasses.replace(run_config, model=model), classes, weights)
     except (RuntimeError, TypeError, MemoryError) as error:
         raise RunError(f"the model cannot be built: {first_line(error)[:200]}") from error
+
+
+def _shape(weights: Mapping[str, Tensor], name: str) -> tuple[int, ...]:
+    return tuple(weights[name].shape) if name in weights else ()
 
 
 def load_model(

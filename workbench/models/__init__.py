@@ -157,10 +157,7 @@ def build_outline(
         class_table: As for :func:`build_model`.
 
     Returns:
-        The model on torch's device "meta"; None where a network cannot be built there.
-
-    Raises:
-        ConfigError: As by :func:`build_model`.
+        The model on torch's device "meta"; None where it cannot be built there, or at all.
     """
     # Loaded before: tensors that packages make as they load must be real ones.
     if settings.network.startswith(PREFIX):
@@ -170,5 +167,5 @@ def build_outline(
     try:
         with torch.device("meta"):
             return build_model(settings.without_start(), classes, class_table=class_table)
-    except (RuntimeError, TypeError, NotImplementedError):  # it computes, or overflows
+    except (ConfigError, RuntimeError, TypeError):  # as MiT, which computes while it is built
         return None
