@@ -32,7 +32,9 @@ def test_the_list_names_what_configurations_take(cli: Cli) -> None:
     offline = [name for name, backbone in backbones.items() if backbone["offline_weights"]]
     assert offline == ["tf_efficientnet_lite0"]
     assert values["timm"] == catalog.LAST_TRIAL._asdict() and "works" not in values
+    assert "mit_b0" in values["smp_encoders"]
     text = cli("models").stdout
+    assert "  mit_b0 to b5 " in text
     for name in (*values["networks"], *backbones):
         assert f"  {name} " in text
 

@@ -39,6 +39,7 @@ def _models(options: argparse.Namespace) -> Outcome:
             }
             for known in catalog.KNOWN
         ],
+        "smp_encoders": list(catalog.SMP_ENCODERS) if smp else [],
         "offline_weights_installed": offline_is_installed(),
         "timm": trial._asdict(),
     }
@@ -55,6 +56,9 @@ def _models(options: argparse.Namespace) -> Outcome:
         millions = f"{known.parameters / 1e6:.1f} M"
         note = ", offline weights" if known.offline else ""
         lines += [f"  {known.name:<30} {millions:>10}  {strides:<14}  {known.kind}{note}"]
+    if smp:
+        first, last = catalog.SMP_ENCODERS[0], catalog.SMP_ENCODERS[-1]
+        lines += [f"  {f'{first} to {last[-2:]}':<30} with smp-... only, as its other encoders"]
     lines += [f"  {name:<30} {', '.join(map(str, every[name]))}" for name in every]
     lines += [
         "",

@@ -14,6 +14,7 @@ from workbench.models.catalog import (
     KNOWN,
     LAST_TRIAL,
     NETWORKS_TEXT,
+    SMP_ENCODERS,
     installed_smp_networks,
     timm_names,
     working_strides,
@@ -132,6 +133,11 @@ def test_names_with_the_tag_of_their_weights_are_known() -> None:
 
 def test_the_quick_list_of_networks_is_the_whole_one() -> None:
     assert {*NETWORKS_TEXT, *installed_smp_networks()} == set(network_names())
+
+
+def test_the_quick_list_of_encoders_names_what_only_smp_has() -> None:
+    smp = pytest.importorskip("segmentation_models_pytorch")
+    assert set(SMP_ENCODERS) <= set(smp.encoders.get_encoder_names()) - set(timm_names())
 
 
 def test_the_trial_of_timm() -> None:

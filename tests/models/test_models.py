@@ -158,6 +158,7 @@ def test_a_batch_of_one_trains_the_small_network() -> None:
     [
         ({"network": "unet"}, "model.network: unknown network 'unet'.*deeplabv3plus, small"),
         ({"backbone": "resnet17"}, r"model.backbone: timm has no model 'resnet17'; similar: resne"),
+        ({"backbone": "mit_b0"}, r"timm has no model 'mit_b0'; .*--model.network smp-segformer"),
         ({"backbone": "zzzzzz"}, "model.backbone: timm has no model 'zzzzzz'"),
         ({"distance": "manhattan"}, "model.distance: unknown distance 'manhattan'"),
         ({"pretrained": True}, "model.pretrained: the weights of resnet18 could not be downloaded"),

@@ -154,6 +154,10 @@ def test_building_draws_the_same_numbers_whatever_is_looked_at() -> None:
         ({"network": "smp-dpt", "backbone": "mit_b0"}, "model.backbone: smp-dpt takes .* mit_b0"),
         ({"network": "smp-linknet", "backbone": "mit_b0"}, "model.backbone: smp-linknet over mit"),
         ({"network": "smp-deeplabv3", "output_stride": 32}, "smp-deeplabv3 over .*stride 8 or 16"),
+        (
+            {"network": "smp-dpt", "backbone": "legacy_xception"},
+            "smp-dpt over legacy.*: The size",
+        ),
         ({"backbone": "maxvit_tiny_tf_224"}, "it takes images of one size only"),
         ({"pretrained": True, "backbone": "resnet18"}, "model.pretrained: the weights of resnet18"),
         ({"pretrained": True}, "model.pretrained: the weights of test_resnet"),
@@ -204,6 +208,31 @@ def test_pretrained_encoders_keep_their_statistics(monkeypatch: pytest.MonkeyPat
         if isinstance(module, nn.BatchNorm2d)
     }
     assert (True, 0.01) in momenta and (True, 0.1) not in momenta
+
+
+@pytest.mark.parametrize("backbone", ["mit_b0", "dpn68"])
+def test_an_encoder_of_smp_starts_from_a_file_of_its_own(backbone: str, tmp_path: Path) -> None:
+    """MiT's takes other arguments than modules do; DPN's classifier is not called as timm's."""
+    torch.manual_seed(5)
+    settings = Model(network="smp-unet", backbone=backbone, embedding_dim=6)
+    given = build_network(settings, 6).backbone.state_dict()
+    path = tmp_path / "encoder.safetensors"
+    save_file({**given, "last_linear.weight": torch.zeros(3)}, path)
+    torch.manual_seed(6)
+    network = build_model(dataclasses.replace(settings, weights=str(path)), 300).network
+    for name, value in network.backbone.state_dict().items():
+        assert torch.equal(value, given[name]), name
+
+
+@pytest.mark.parametrize("size", [(33, 70), (9, 12)])
+def test_a_transformer_takes_small_pictures_where_little_padding_is_wanted(
+    size: tuple[int, int],
+) -> None:
+    """PSPNet goes down to stride 8, MiT's first stage takes no fewer than 8 cells of 4 pixels."""
+    network = build_network(Model(network="smp-pspnet", backbone="mit_b0"), 6).eval()
+    with torch.no_grad():
+        output = network(torch.zeros(1, 3, *size))
+    assert output.shape == (1, 6, *(-(-side // 8) for side in size))
 
 
 @pytest.mark.parametrize(

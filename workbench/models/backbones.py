@@ -31,6 +31,11 @@ _STEM_CHANNELS = 64
 # Not every pyramid rounds up where a side is odd; all agree on multiples of this.
 _PYRAMID_MULTIPLE = 32
 
+_ELSEWHERE = (
+    "; `workbench models` lists some, and encoders of segmentation-models-pytorch (mit_b0, ...) "
+    "go with --model.network smp-segformer and others of it"
+)
+
 # How to ask timm for features of images of any size where a model is made for one.
 _ANY_SIZE: tuple[dict[str, Any], ...] = (
     {"strict_img_size": False},  # Swin
@@ -120,7 +125,7 @@ def create_backbone(name: str, output_stride: int, *, pretrained: bool = False) 
 
     if not timm.is_model(name):
         close = difflib.get_close_matches(name, timm.list_models(), n=5)
-        hint = f"; similar: {', '.join(close)}" if close else ""
+        hint = f"; similar: {', '.join(close)}" if close else _ELSEWHERE
         raise ConfigError(f"model.backbone: timm has no model {name!r}{hint}")
     if pretrained and not timm.is_model_pretrained(name):
         raise ConfigError(

@@ -95,6 +95,10 @@ SMP_NETWORKS = (
 )
 
 
+SMP_ENCODERS = ("mit_b0", "mit_b1", "mit_b2", "mit_b3", "mit_b4", "mit_b5")
+"""Of segmentation-models-pytorch's own encoders those that timm has nothing like."""
+
+
 def installed_smp_networks() -> tuple[str, ...]:
     """Names of segmentation-models-pytorch's architectures, none if it is not installed."""
     found = importlib.util.find_spec("segmentation_models_pytorch")

@@ -26,6 +26,8 @@ PREFIX = "smp-"
 _LEAST_CELLS = {"pan": 8}
 """Cells of the deepest features that a side needs at least: PAN halves them three times."""
 
+_SMALLEST = 32  # pixels that a side has at least: MiT's first stage takes no fewer
+
 _DPT_STRIDE = 32  # of the deepest features that DPT makes of a transformer's, whatever its patch
 
 # How to ask timm for an encoder of pictures of any size, where its weights fix one.
@@ -126,15 +128,14 @@ def build_smp(settings: config.Model, out_channels: int) -> SmpNetwork:
     }
     model = _create(kind, settings, _ways(encoder) if timm_encoder else ({},), options)
     if name != "dpt":
-        least = _LEAST_CELLS.get(name, 1)
-        return _without_unused(
-            SmpNetwork(model, out_channels, multiple=_stride(model), least_cells=least)
-        )
+        least = max(_LEAST_CELLS.get(name, 1), _SMALLEST // _stride(model))
+        network = SmpNetwork(model, out_channels, multiple=_stride(model), least_cells=least)
+        return _tried(network, settings)
     if _DPT_STRIDE % _stride(model) != 0:
         # Its decoder doubles and halves, which a patch of 14 (DINOv2) does not go into: timm
         # resamples the weights to one of 16.
         model = _create(kind, settings, ({"dynamic_img_size": True, "patch_size": 16},), options)
-    return _without_unused(SmpNetwork(model, out_channels, multiple=_DPT_STRIDE))
+    return _tried(SmpNetwork(model, out_channels, multiple=_DPT_STRIDE), settings)
 
 
 def timm_encoder(settings: config.Model) -> str | None:
@@ -162,6 +163,19 @@ def published_statistics(encoder: str) -> Statistics:
             "--model.pretrained false"
         ) from error
     return tuple(found["mean"]), tuple(found["std"])
+
+
+def _tried(network: SmpNetwork, settings: config.Model) -> SmpNetwork:
+    """A network that takes a picture, without what it does not use."""
+    try:
+        return _without_unused(network)
+    except RuntimeError as error:  # parts that can be built and do not fit each other
+        raise _unsuitable(settings, first_line(error)) from error
+
+
+def _unsuitable(settings: config.Model, why: str) -> ConfigError:
+    where = f"{settings.network} over {settings.backbone}"
+    return ConfigError(f"model.backbone: {where} does not fit: {why}")
 
 
 def _without_unused(network: SmpNetwork) -> SmpNetwork:
@@ -253,7 +267,6 @@ def _create(
     options: dict[str, Any],
 ) -> nn.Module:
     """Builds a model; of an encoder for pictures of one size, a version for all sizes."""
-    where = f"{settings.network} over {settings.backbone}"
     reason = "it takes images of one size only" if ways == _ANY_SIZE else ""
     for way in ways:
         try:
@@ -265,11 +278,9 @@ def _create(
         except TypeError as error:  # the encoder does not know this way to any size
             reason = reason or first_line(error)
         except (ValueError, KeyError, RuntimeError, AttributeError, IndexError) as error:
-            raise ConfigError(
-                f"model.backbone: {where} does not fit: {first_line(error)}"
-            ) from error
+            raise _unsuitable(settings, first_line(error)) from error
         else:
             if settings.pretrained:
                 slow_down_statistics(_parts(model).encoder)
             return model
-    raise ConfigError(f"model.backbone: {where} does not fit: {reason}")
+    raise _unsuitable(settings, reason)

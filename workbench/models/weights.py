@@ -36,7 +36,7 @@ _BN_MOMENTUM = 0.01  # the reference's: backbone statistics drift slowly
 _NESTS = ("state_dict_ema", "model_ema", "state_dict", "model")
 _WRAPPERS = ("module.", "_orig_mod.", "model.", "body.")
 # Top-level names of classifiers, and of what only their training used.
-_HEADS = {"head", "heads", "head_dist", "fc", "fc_norm", "classifier", "mask_token"}
+_HEADS = {"head", "heads", "head_dist", "fc", "fc_norm", "classifier", "last_linear", "mask_token"}
 
 _COUNT = "num_batches_tracked"
 
@@ -102,7 +102,11 @@ def _statistics(settings: config.Model) -> Statistics | None:
     if settings.weights:
         state = read_tensors(Path(settings.weights))
         if _is_run(state):
-            mean, std = (tuple((state[name] / 255).flatten().tolist()) for name in ("mean", "std"))
+            # As they were given: kept multiplied, in fp32, their last digits are noise.
+            mean, std = (
+                tuple(round(value / 255, 6) for value in state[name].flatten().tolist())
+                for name in ("mean", "std")
+            )
             return mean, std
     elif not settings.pretrained:
         return None
@@ -258,7 +262,8 @@ def _load(
             f"model.weights: {source} does not fit the model: {'; '.join(wrong)}; "
             "give the weights of this model, or set --model.backbone to what they are of"
         )
-    module.load_state_dict(dict(fits), strict=False)
+    # Not the module's own way: encoders of smp take other arguments, or files of other names.
+    nn.Module.load_state_dict(module, dict(fits), strict=False)
 
 
 def offline_weights() -> dict[str, Tensor]:
