@@ -104,8 +104,10 @@ OWN = """\
 from torch import nn
 from workbench.models import register_network
 
+
 def tiny(settings, out_channels):
     return nn.Sequential(nn.Conv2d(3, 32, 9, 4, 4), nn.ReLU(), nn.Conv2d(32, out_channels, 1))
+
 
 register_network("tiny", tiny)"""
 
