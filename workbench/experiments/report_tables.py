@@ -128,8 +128,8 @@ def render_ladder(found: Sequence[Entry]) -> str:
     lines = [
         "## From the paper's loss to ours, a step at a time",
         "",
-        "Each line changes one thing of the line above that was run. The interval is a bootstrap "
-        "over the classes, paired, of the first seeds.",
+        "Each line is the next step that was run; where all six were, each changes one thing. The "
+        "interval is a bootstrap over the classes, paired, of the first seeds.",
         "",
         "| method | mIoU | change from the line above |",
         "|---|---:|---:|",

@@ -161,8 +161,9 @@ def _rare_classes(found: Sequence[Entry]) -> Aim:
     best = max(others, key=lambda entry: entry.mean("dev", *rare))
     before, after = plain.mean("test", *rare), best.mean("test", *rare)
     ratio = after / before if before > 0 else float("inf")
+    times = f"{ratio:.1f}" if before > 0 else "from nothing"
     told = (
-        f"{best.first['title']}: {before:.4f} to {after:.4f} = **{ratio:.1f}**, "
+        f"{best.first['title']}: {before:.4f} to {after:.4f} = **{times}**, "
         f"overall {best.miou - plain.miou:+.3f}"
     )
     return Aim(text, told, ratio >= 2 and best.miou - plain.miou >= -0.01)
