@@ -16,7 +16,7 @@ from workbench import __version__, config, presets, processes
 from workbench.bench_commands import add_bench
 from workbench.command import Commands, Outcome, Parser, command, unknown_argument
 from workbench.data_commands import add_data
-from workbench.errors import ConfigError, RunError, WorkbenchError
+from workbench.errors import ConfigError, RunError, WorkbenchError, is_out_of_memory
 from workbench.experiment_commands import add_experiment
 from workbench.import_commands import add_import
 from workbench.model_commands import add_models
@@ -79,10 +79,10 @@ def _outside_our_hands(error: Exception) -> str | None:
     """One line for what the machine refused; None for what may be a defect of ours."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; choose another place or make room"
-    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+    if is_out_of_memory(error):  # a step of a training says more, before it comes here
         return (
-            "out of memory; lower --train.batch_size, --data.crop or --loss.budget_mb, "
-            "draw pixels with --loss.pixels, or use a loss other than dense"
+            "out of memory; close what else takes it, or use smaller pictures, a smaller network "
+            "or, for thousands of classes, another loss than dense"
         )
     return processes.lost(error)
 

@@ -100,6 +100,15 @@ def _add_costs(
         )
 
 
+def _measuring(options: argparse.Namespace) -> dict[str, Any]:
+    """What :func:`_add_costs` asked for, but for the numbers of classes and the methods."""
+    return {
+        "rounds": options.rounds,
+        "device": options.device,
+        "isolated": not options.same_process,
+    }
+
+
 def _costs(
     rows: Sequence[Row], options: argparse.Namespace, name: str, shown: Sequence[str]
 ) -> Outcome:
@@ -144,9 +153,7 @@ def _step(options: argparse.Namespace) -> Outcome:
         run_config=run_config,
         pixels=memory.STEP_PIXELS if both else None,
         steps=options.steps,
-        rounds=options.rounds,
-        device=options.device,
-        isolated=not options.same_process,
+        **_measuring(options),
         bench=options.bench,
     )
     shown = ("peak_bytes", "baseline_bytes", "seconds", "note")
@@ -215,9 +222,7 @@ def _loss(options: argparse.Namespace) -> Outcome:
         dim=options.dim,
         k=options.k,
         dtype=options.dtype,
-        rounds=options.rounds,
-        device=options.device,
-        isolated=not options.same_process,
+        **_measuring(options),
     )
     shown = ("peak_bytes", "seconds", "loss_error", "grad_error", "note")
     return _costs(rows, options, "{method} {classes}, {distance}", shown)
@@ -241,9 +246,7 @@ def _predict(options: argparse.Namespace) -> Outcome:
         size=options.size,
         dim=options.dim,
         distance=options.distance,
-        rounds=options.rounds,
-        device=options.device,
-        isolated=not options.same_process,
+        **_measuring(options),
     )
     shown = ("peak_bytes", "seconds", "loss_error", "note")
     return _costs(rows, options, "{method} {classes}", shown)
@@ -341,8 +344,6 @@ def _throughput(options: argparse.Namespace) -> Outcome:
         precision=options.precision,
         workers=options.workers,
         steps=options.steps,
-        rounds=options.rounds,
-        device=options.device,
-        isolated=not options.same_process,
+        **_measuring(options),
     )
     return _outcome(rows, options, "{method} {classes}", throughput.SHOWN)

@@ -27,3 +27,16 @@ def first_line(error: BaseException) -> str:
     """What an error of another library says, without its details; its name if it says nothing."""
     said = (line.strip() for line in str(error).splitlines())
     return next((line for line in said if line), type(error).__name__)
+
+
+_NO_MEMORY = (
+    *("can't allocate memory", "cannot allocate memory", "bad_alloc", "out of memory"),
+    *("cublas_status_alloc_failed", "defaultcpuallocator"),
+)
+
+
+def is_out_of_memory(error: BaseException) -> bool:
+    """Whether an error is one of the many that mean that memory ran out, torch's among them."""
+    if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError":
+        return True
+    return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in _NO_MEMORY)

@@ -10,8 +10,8 @@ import torch
 
 from workbench import config
 from workbench.benchmarks import harness, memory, step
-from workbench.benchmarks.harness import OutOfMemory, is_out_of_memory, run_isolated
-from workbench.errors import ConfigError, WorkbenchError
+from workbench.benchmarks.harness import OutOfMemory, run_isolated
+from workbench.errors import ConfigError, WorkbenchError, is_out_of_memory
 from workbench.losses import LossTerms, SegmentationLoss
 from workbench.trainers.trainer import Trainer
 

@@ -21,7 +21,7 @@ from pathlib import Path
 from typing import Any
 
 from workbench.benchmarks.machine import available_ram, describe_machine, limit_memory
-from workbench.errors import ConfigError, WorkbenchError, first_line
+from workbench.errors import ConfigError, WorkbenchError, first_line, is_out_of_memory
 from workbench.progress import progress
 from workbench.runs import to_json, write_json
 
@@ -58,7 +58,6 @@ WRONG = "wrong: "
 """How the note of a row begins whose result is not what float64 says."""
 
 _KILLED = -9
-_NO_MEMORY = ("can't allocate memory", "cannot allocate memory", "bad_alloc", "out of memory")
 
 
 class OutOfMemory(Exception):
@@ -284,12 +283,3 @@ def answer_request(request: Mapping[str, Any], path: Path) -> None:
             raise
         reason = first_line(error)
         write_json(path, {"out_of_memory": reason}, sync=False)
-
-
-def is_out_of_memory(error: BaseException) -> bool:
-    """Whether an error is one of the many that mean that memory ran out."""
-    import torch
-
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(w in str(error).lower() for w in _NO_MEMORY)

@@ -17,7 +17,6 @@ from workbench.benchmarks.harness import (
     Row,
     Spec,
     Unavailable,
-    is_out_of_memory,
     measure_rows,
     resolve_device,
 )
@@ -34,7 +33,7 @@ from workbench.benchmarks.truth import (
     true_answer,
     verdict,
 )
-from workbench.errors import ConfigError, first_line
+from workbench.errors import ConfigError, first_line, is_out_of_memory
 
 if TYPE_CHECKING:
     from workbench.benchmarks.peers import LossFunction

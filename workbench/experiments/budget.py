@@ -16,10 +16,8 @@ from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import torch
-
 from workbench import config
-from workbench.benchmarks.harness import OutOfMemory, Row, Spec, run_isolated
+from workbench.benchmarks.harness import OutOfMemory, Row, Spec, run_here, run_isolated
 from workbench.errors import ConfigError
 from workbench.experiments.plan import COSTS_AS, Cell, Experiment
 from workbench.progress import progress, say
@@ -65,6 +63,8 @@ def measure_training(spec: Spec) -> Row:
         "peak_bytes" and "seconds" as in :class:`Rate`.
     """
     from statistics import median
+
+    import torch
 
     from workbench.benchmarks.meter import PeakMeter
     from workbench.inference import build_from_config
@@ -120,7 +120,11 @@ class Rates:
 
     def _measure(self, key: str, run: config.Run, before: dict[str, Any] | None) -> dict[str, Any]:
         spec = {"bench": "training", "device": self.device, "config": config.to_dict(run)}
-        found = _measured({**spec, "steps": STEPS})
+        measure = run_here if self.device == "cuda" else run_isolated
+        try:
+            found = measure({**spec, "steps": STEPS})
+        except OutOfMemory:
+            found = {"peak_bytes": None, "seconds": None}
         row = {"key": key, **found, "rounds": 1}
         if before is not None:
             row["rounds"] = before["rounds"] + 1
@@ -129,16 +133,6 @@ class Rates:
         self.rows[key] = row
         write_json(self.path, [self.rows[name] for name in sorted(self.rows)])
         return row
-
-
-def _measured(spec: Spec) -> Row:
-    """In a fresh process, but for CUDA: what torch allocates there is counted from zero."""
-    try:
-        if spec["device"] != "cuda":
-            return run_isolated(spec)
-        return measure_training(spec)
-    except (OutOfMemory, torch.OutOfMemoryError):
-        return {"peak_bytes": None, "seconds": None}
 
 
 def fit(experiment: Experiment, cell: Cell, root: str, rates: Rates) -> Rate:

@@ -75,7 +75,7 @@ def run_cell(
         None where the class is absent), "diagnostics", "curve", and what it took.
     """
     settings = scheduled(experiment, cell, rate, root)
-    run = _train(settings, work / experiment.name / cell.name)
+    run = trained(settings, work / experiment.name / cell.name)
     model, _ = load_model(run, "last")
     vocabulary = run.vocabulary()
     dataset = open_dataset(settings.data.dataset, root, settings.data.val_split)
@@ -118,7 +118,8 @@ def run_cell(
     }
 
 
-def _train(settings: config.Run, path: Path) -> RunDirectory:
+def trained(settings: config.Run, path: Path) -> RunDirectory:
+    """The run in a folder: as it is if it is done, else begun, or gone on with."""
     if (path / "config.yaml").exists():
         run = RunDirectory.open(path)
         status = run.status()

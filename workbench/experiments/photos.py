@@ -23,11 +23,11 @@ from workbench.datasets import open_dataset
 from workbench.errors import DataError
 from workbench.evaluation.run import evaluate_model
 from workbench.evaluation.subsets import counts_of
+from workbench.experiments.cell import trained
 from workbench.experiments.plan import METHODS
 from workbench.inference import load_model
 from workbench.progress import progress, say
-from workbench.runs import RunDirectory, write_json
-from workbench.trainers import train
+from workbench.runs import write_json
 
 NAME: Final = "photos"
 FOLDS: Final = 4
@@ -178,10 +178,7 @@ def run_photos(
 def _run_fold(method: str, fold: Path, path: Path, base: config.Run | None) -> dict[str, Any]:
     settings = config.from_overrides(base or base_config(), METHODS[method][1])
     settings = config.from_dict({"data": {"root": str(fold)}}, base=settings)
-    run = RunDirectory(path)
-    if not (run.path / "config.yaml").exists() or run.status().get("state") != "done":
-        path.parent.mkdir(parents=True, exist_ok=True)
-        run = train(settings, path, resume=True)
+    run = trained(settings, path)
     model, _ = load_model(run, "last")
     dataset = open_dataset(settings.data.dataset, fold, settings.data.val_split)
     table = evaluate_model(model, dataset, vocabulary=run.vocabulary(), split="val").per_image_class

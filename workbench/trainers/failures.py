@@ -5,14 +5,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-import torch
-
 from workbench import config, processes
-from workbench.errors import ConfigError, RunError, first_line
+from workbench.errors import ConfigError, RunError, first_line, is_out_of_memory
 
 _NAMED_IMAGES: Final = 8
-_NO_MEMORY: Final = ("DefaultCPUAllocator", "CUBLAS_STATUS_ALLOC_FAILED", "std::bad_alloc")
-"""Parts of messages of errors that have no class of their own."""
 
 
 class NonFiniteLoss(RunError):
@@ -44,7 +40,7 @@ def explained(error: BaseException, settings: config.Run, step: int) -> BaseExce
         step: Steps taken before.
     """
     text = str(error)
-    if _is_out_of_memory(error):
+    if is_out_of_memory(error):
         return RunError(f"step {step + 1}: out of memory; {_smaller(settings)}")
     if isinstance(error, RuntimeError) and "DataLoader worker" in text:
         return RunError(
@@ -61,12 +57,6 @@ def explained(error: BaseException, settings: config.Run, step: int) -> BaseExce
             "install a C++ compiler (g++), or set --train.compile false"
         )
     return error
-
-
-def _is_out_of_memory(error: BaseException) -> bool:
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return isinstance(error, RuntimeError) and any(part in str(error) for part in _NO_MEMORY)
 
 
 def _is_of_the_compiler(error: BaseException) -> bool:
