@@ -12,6 +12,7 @@ from torch import Tensor
 
 from workbench.distances import ClassEmbeddings, Distance
 from workbench.kernels import search
+from workbench.kernels.reference import tile_shape
 
 DEFAULT_BUDGET = 64 * 2**20
 """Bytes of working memory for one tile of scores."""
@@ -77,6 +78,44 @@ def nearest_classes(
     bias = None if classes.bias is None else classes.bias / classes.temperature
     indices, scores = top_k_products(distance.embed(pixels), weight, k, bias=bias, budget=budget)
     return indices, classes.temperature * distance.logit(scores)
+
+
+@torch.no_grad()
+def log_partition(
+    pixels: Tensor,
+    classes: ClassEmbeddings,
+    distance: Distance,
+    *,
+    budget: int = DEFAULT_BUDGET,
+) -> Tensor:
+    """The logarithm of the sum of all classes' exponentiated logits, for every pixel.
+
+    A class's log-probability is its logit minus this. The classes come in chunks, with a
+    running maximum (Milakov and Gimelshein, "Online normalizer calculation for softmax", 2018).
+
+    Args:
+        pixels: Pixel embeddings (N, D), not yet normalised.
+        classes: The C classes.
+        distance: What "near" means.
+        budget: Bytes for one tile of logits.
+
+    Returns:
+        (N,), in the precision of the embedded pixels.
+    """
+    points, weight = distance.embed(pixels), distance.embed(classes.weight)
+    result = points.new_empty(len(points))
+    rows, columns = tile_shape(len(points), len(weight), budget // 2, points.element_size())
+    for top in range(0, len(points), rows):
+        block = slice(top, top + rows)
+        total = torch.full_like(result[block], -torch.inf)
+        for left in range(0, len(weight), columns):
+            chunk = slice(left, left + columns)
+            logits = distance.logit(points[block] @ weight[chunk].T).mul_(classes.temperature)
+            if classes.bias is not None:
+                logits += classes.bias[chunk]
+            total = torch.logaddexp(total, logits.logsumexp(dim=1))
+        result[block] = total
+    return result
 
 
 @torch.no_grad()

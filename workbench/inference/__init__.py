@@ -2,8 +2,20 @@
 
 from __future__ import annotations
 
+from workbench.inference.bands import Band, segment_bands
 from workbench.inference.loading import build_from_config, load_model
 from workbench.inference.predict import labels_of, predict_labels
-from workbench.inference.scaled import at_scale
+from workbench.inference.scaled import at_scales, parse_scales
+from workbench.inference.tiles import Tiling
 
-__all__ = ["at_scale", "build_from_config", "labels_of", "load_model", "predict_labels"]
+__all__ = [
+    "Band",
+    "Tiling",
+    "at_scales",
+    "build_from_config",
+    "labels_of",
+    "load_model",
+    "parse_scales",
+    "predict_labels",
+    "segment_bands",
+]
