@@ -7,6 +7,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
+from workbench.datasets import open_dataset
+from workbench.inference import Tiling, at_scales, load_model, segment_bands
 from workbench.runs import RunDirectory
 
 
@@ -50,6 +52,63 @@ def test_evaluation_agrees_with_the_saved_masks(trained: Path) -> None:
         labelled += int((truth >= 0).sum())
     assert run.read_summary("val")["pixel_accuracy"] == pytest.approx(right / labelled)
     assert run.read_summary("val")["labelled_pixels"] == labelled
+
+
+def test_evaluation_in_windows_at_several_scales(
+    trained: Path,
+    tmp_path: Path,
+    cli,  # noqa: ANN001
+) -> None:
+    data = tmp_path / "larger"
+    sampled = (
+        f"sample shapeworld {data} --images 2 --val-images 2 --size 160 --classes 300 --seed 1"
+    )
+    for command in (sampled, f"prepare shapeworld {data} --workers 1"):
+        assert cli(*command.split()).returncode == 0
+    views = ["--sliding", "--tile", "64", "--overlap", "32", "--scales", "0.5,1,1.75", "--flip"]
+    result = cli("evaluate", trained, "--root", data, "--name", "often", *views, "--json")
+    assert result.returncode == 0, result.stderr
+    said = json.loads(result.stdout)
+    assert (said["scales"], said["flip"], said["tile"], said["overlap"]) == (
+        *([0.5, 1.0, 1.75], True),
+        *(64, 32),
+    )
+    run = RunDirectory.open(trained)
+    assert run.evaluations() == ["often", "val"]
+    assert "scales" not in run.read_summary("val")  # the plain evaluation is still there
+    model = load_model(run)[0]
+    dataset = open_dataset("shapeworld", data, "val")
+    for sample in (dataset[0], dataset[1]):
+        _, truth, kept = run.read_sample("often", sample["id"])
+        assert truth.shape == kept.shape == (160, 160)
+        bands = segment_bands(
+            at_scales(model, (0.5, 1.0, 1.75), flip=True),
+            sample["image"].permute(1, 2, 0).numpy(),
+            tiling=Tiling(tile=64, overlap=32, whole=0),
+        )
+        assert (kept == np.concatenate([band.labels for band in bands])).mean() > 0.999
+
+
+@pytest.mark.parametrize(
+    ("flags", "said"),
+    [
+        (["--tile", "64"], "only together with --sliding"),
+        (["--sliding", "--tile", "65"], "a multiple of 32"),
+        (["--sliding", "--tile", "64", "--overlap", "40"], "half of the tile, 32"),
+        (["--scales", "1,x"], "--scales: numbers with commas"),
+        (["--scales", "0"], "above 0 and up to 8"),
+    ],
+)
+def test_views_that_cannot_be_are_one_line(
+    trained: Path,
+    flags: list[str],
+    said: str,
+    cli,  # noqa: ANN001
+) -> None:
+    result = cli("evaluate", trained, *flags)
+    assert result.returncode == 2
+    assert said in result.stderr and len(result.stderr.strip().splitlines()) == 1
+    assert RunDirectory.open(trained).read_summary("val")["images"] == 8
 
 
 def test_predict_writes_16_bit_masks(trained: Path, tmp_path: Path, cli) -> None:  # noqa: ANN001

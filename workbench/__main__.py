@@ -14,7 +14,14 @@ from typing import Any
 
 from workbench import __version__, config, presets, processes
 from workbench.bench_commands import add_bench
-from workbench.command import Commands, Outcome, Parser, command, unknown_argument
+from workbench.command import (
+    Commands,
+    Outcome,
+    Parser,
+    add_views,
+    command,
+    unknown_argument,
+)
 from workbench.data_commands import add_data
 from workbench.errors import ConfigError, RunError, WorkbenchError, is_out_of_memory
 from workbench.experiment_commands import add_experiment
@@ -231,21 +238,38 @@ def _add_evaluate(commands: Commands) -> None:
     parser.add_argument(
         "--save", default="100", help="images kept with truth and prediction, or 'all'"
     )
+    parser.add_argument("--name", help="keep the result under this name (default: the split's)")
+    parser.add_argument(
+        "--sliding", action="store_true", help="cut images into overlapping windows and blend them"
+    )
+    add_views(parser, tile="side of a window in pixels (default: the training's crop)")
 
 
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from workbench.evaluation.run import evaluate_run
+    from workbench.inference.scaled import parse_scales
+    from workbench.inference.tiles import sliding
     from workbench.runs import RunDirectory
 
     if options.save != "all" and not (options.save.isdigit() and int(options.save) > 0):
         raise ConfigError(f"--save: a number of images above 0 or 'all', got {options.save!r}")
+    if not options.sliding and (options.tile or options.overlap):
+        raise ConfigError("--tile and --overlap: only together with --sliding")
+    run = RunDirectory.open(options.run)
+    crop = config.from_dict(run.config()).data.crop
     return evaluate_run(
-        RunDirectory.open(options.run),
+        run,
         split=options.split,
         root=options.root,
         checkpoint=options.checkpoint,
         images=options.images,
         save=0 if options.save == "all" else int(options.save),
+        scales=parse_scales(options.scales),
+        flip=options.flip,
+        tiling=sliding(crop, tile=options.tile, overlap=options.overlap)
+        if options.sliding
+        else None,
+        name=options.name,
     )
 
 

@@ -74,6 +74,21 @@ def command(
     return parser
 
 
+def add_views(parser: argparse.ArgumentParser, *, tile: str) -> None:
+    """Adds the flags that say how often, and in which pieces, a network looks at a picture.
+
+    Args:
+        parser: Of a command that segments pictures.
+        tile: Help for ``--tile``.
+    """
+    parser.add_argument(
+        "--scales", default="1", help="look at these sizes and average, as 0.5,1,1.5 (default: 1)"
+    )
+    parser.add_argument("--flip", action="store_true", help="look at each mirrored, too")
+    parser.add_argument("--tile", type=int, help=tile)
+    parser.add_argument("--overlap", type=int, help="pixels that neighbours share at least")
+
+
 def unknown_argument(word: str, options: argparse.Namespace) -> ConfigError:
     """The error for an argument a command does not take, with the one that was probably meant.
 

@@ -18,7 +18,7 @@ from workbench.errors import DataError
 from workbench.evaluation.evaluate import Evaluation, evaluate_predictions
 from workbench.evaluation.projection import project_steps
 from workbench.evaluation.shards import combine, shares
-from workbench.inference import load_model, predict_labels
+from workbench.inference import Tiling, at_scales, load_model, predict_labels, segment_bands
 from workbench.models import SegmentationModel
 from workbench.neighbours import nearest_other_class
 from workbench.progress import progress
@@ -39,6 +39,7 @@ def evaluate_model(
     split: str = "",
     images: int = 0,
     keep: int = 0,
+    tiling: Tiling | None = None,
     on_prediction: OnPrediction | None = None,
 ) -> Evaluation:
     """Predicts every image of a dataset and scores it; one image in memory at a time.
@@ -52,6 +53,7 @@ def evaluate_model(
         split: Name written into the summary.
         images: Take this many, evenly spaced over the dataset; 0 takes all.
         keep: How many ``on_prediction`` is to hear of, evenly spaced; 0 is all of them.
+        tiling: How images are cut; None takes each in one piece.
         on_prediction: Called in process 0 with (id, image uint8 (3, H, W), prediction, truth).
 
     Returns:
@@ -59,7 +61,6 @@ def evaluate_model(
     """
     vocabulary = vocabulary or dataset.vocabulary
     verified: dict[str, Mapping[str, Sequence[int]] | None] = {}
-    device = next(model.parameters()).device
     chosen = evenly_spaced(len(dataset), images)
     kept = evenly_spaced(len(chosen), keep) if on_prediction is not None else []
     told = {chosen[place] for place in kept}
@@ -71,8 +72,7 @@ def evaluate_model(
         for index in progress(mine, description="evaluate", unit="img", shown=shown):
             sample = dataset[index]
             verified[sample["id"]] = dataset.federated(index)
-            labels = predict_labels(model, sample["image"][None].to(device))[0]
-            prediction: Labels = labels.cpu().numpy()
+            prediction = _segment(model, sample["image"], tiling)
             truth: Labels = sample["mask"].numpy()
             if on_prediction is not None and index in told:
                 on_prediction(sample["id"], sample["image"], prediction, truth)
@@ -88,6 +88,15 @@ def evaluate_model(
         nearest_distance=nearest[1] if nearest else None,
         combine=lambda evaluator: combine(evaluator, places),
     )
+
+
+def _segment(model: SegmentationModel, image: Tensor, tiling: Tiling | None) -> Labels:
+    """The class ids (H, W) of an image (3, H, W)."""
+    if tiling is None:
+        labels: Labels = predict_labels(model, image[None].to(model.mean.device))[0].cpu().numpy()
+        return labels
+    picture = image.permute(1, 2, 0).numpy()
+    return np.concatenate([band.labels for band in segment_bands(model, picture, tiling=tiling)])
 
 
 def class_neighbours(
@@ -108,6 +117,10 @@ def evaluate_run(
     checkpoint: Literal["last", "best"] | int = "last",
     save: int = 100,
     images: int = 0,
+    scales: Sequence[float] = (1.0,),
+    flip: bool = False,
+    tiling: Tiling | None = None,
+    name: str | None = None,
 ) -> dict[str, Any]:
     """Evaluates a run and writes the result into it.
 
@@ -118,6 +131,10 @@ def evaluate_run(
         checkpoint: Which weights.
         save: Images kept with truth and prediction, evenly spaced; 0 keeps all.
         images: Images to evaluate, evenly spaced; 0 takes all.
+        scales: Factors at which the network looks at each image; answers are averaged.
+        flip: Whether it looks at each of them mirrored, too.
+        tiling: How images are cut; None takes each in one piece.
+        name: Under which the result is kept, beside others of this split; the split's if None.
 
     Returns:
         The summary, as written.
@@ -129,18 +146,20 @@ def evaluate_run(
     processes.join()
     data = config.from_dict(run.config()).data
     split = split or data.val_split
+    name = name or split
     vocabulary = run.vocabulary()
     dataset = _open_split(data, split, root, vocabulary)
     model, step = load_model(run, checkpoint)
+    model = at_scales(model, scales, flip=flip)
     model = model.to("cuda" if torch.cuda.is_available() else "cpu")
 
     def write(image_id: str, image: Tensor, prediction: Labels, truth: Labels) -> None:
-        run.save_sample(split, image_id, image.permute(1, 2, 0).numpy(), truth, prediction)
+        run.save_sample(name, image_id, image.permute(1, 2, 0).numpy(), truth, prediction)
 
     main = processes.rank() == 0
     with run.lock() if main else nullcontext():
         if main:
-            run.begin_evaluation(split)
+            run.begin_evaluation(name)
         result = evaluate_model(
             model,
             dataset,
@@ -148,12 +167,24 @@ def evaluate_run(
             split=split,
             images=images,
             keep=save,
+            tiling=tiling,
             on_prediction=write,
         )
         summary = {**result.summary, "dataset": data.dataset, "checkpoint_step": step}
+        summary |= _how(scales, flip, tiling)
         if main:
-            run.write_evaluation(split, **result._replace(summary=summary)._asdict())
+            run.write_evaluation(name, **result._replace(summary=summary)._asdict())
     return summary
+
+
+def _how(scales: Sequence[float], flip: bool, tiling: Tiling | None) -> dict[str, Any]:
+    """What a summary says about looking at an image more than once; nothing for the usual way."""
+    said: dict[str, Any] = {}
+    if tuple(scales) != (1.0,) or flip:
+        said |= {"scales": list(scales), "flip": flip}
+    if tiling is not None:
+        said |= {"tile": tiling.tile, "overlap": tiling.overlap}
+    return said
 
 
 def _open_split(

@@ -67,6 +67,22 @@ class Tiling:
         return max(height, width) <= self.tile or height * width <= limit
 
 
+def sliding(crop: int, *, tile: int | None = None, overlap: int | None = None) -> Tiling:
+    """Windows of the size a network was trained with, whatever the size of a picture.
+
+    Args:
+        crop: Side of the training's crops in pixels.
+        tile: Takes the place of the crop rounded up to a multiple of 32.
+        overlap: Of neighbours; a third of a tile if None.
+
+    Raises:
+        ConfigError: As for ``Tiling``.
+    """
+    side = tile if tile is not None else max(2 * _ALIGN, math.ceil(crop / _ALIGN) * _ALIGN)
+    shared = overlap if overlap is not None else max(_ALIGN, side // 3)
+    return Tiling(tile=side, overlap=shared, whole=0)
+
+
 class FeatureBand(NamedTuple):
     """Some rows of a picture's features, from edge to edge.
 
