@@ -247,8 +247,7 @@ def _add_evaluate(commands: Commands) -> None:
 
 def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     from workbench.evaluation.run import evaluate_run
-    from workbench.inference.scaled import parse_scales
-    from workbench.inference.tiles import sliding
+    from workbench.inference.views import Views, parse_scales, sliding
     from workbench.runs import RunDirectory
 
     if options.save != "all" and not (options.save.isdigit() and int(options.save) > 0):
@@ -256,7 +255,10 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
     if not options.sliding and (options.tile or options.overlap):
         raise ConfigError("--tile and --overlap: only together with --sliding")
     run = RunDirectory.open(options.run)
-    crop = config.from_dict(run.config()).data.crop
+    tiling = None
+    if options.sliding:
+        crop = config.from_dict(run.config()).data.crop
+        tiling = sliding(crop, tile=options.tile, overlap=options.overlap)
     return evaluate_run(
         run,
         split=options.split,
@@ -264,11 +266,7 @@ def _evaluate(options: argparse.Namespace) -> dict[str, Any]:
         checkpoint=options.checkpoint,
         images=options.images,
         save=0 if options.save == "all" else int(options.save),
-        scales=parse_scales(options.scales),
-        flip=options.flip,
-        tiling=sliding(crop, tile=options.tile, overlap=options.overlap)
-        if options.sliding
-        else None,
+        views=Views(parse_scales(options.scales), options.flip, tiling),
         name=options.name,
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any, Literal
+from typing import Any, Final, Literal
 
 import numpy as np
 import numpy.typing as npt
@@ -18,7 +18,14 @@ from workbench.errors import DataError
 from workbench.evaluation.evaluate import Evaluation, evaluate_predictions
 from workbench.evaluation.projection import project_steps
 from workbench.evaluation.shards import combine, shares
-from workbench.inference import Tiling, at_scales, load_model, predict_labels, segment_bands
+from workbench.inference import (
+    Tiling,
+    Views,
+    at_scales,
+    load_model,
+    predict_labels,
+    segment_bands,
+)
 from workbench.models import SegmentationModel
 from workbench.neighbours import nearest_other_class
 from workbench.progress import progress
@@ -28,6 +35,7 @@ from workbench.vocabulary import Vocabulary
 Labels = npt.NDArray[np.int64]
 MOST_STEPS = 12
 """Moments of training that are mapped."""
+_ONE_VIEW: Final = Views()
 OnPrediction = Callable[[str, Tensor, Labels, Labels], None]
 
 
@@ -117,9 +125,7 @@ def evaluate_run(
     checkpoint: Literal["last", "best"] | int = "last",
     save: int = 100,
     images: int = 0,
-    scales: Sequence[float] = (1.0,),
-    flip: bool = False,
-    tiling: Tiling | None = None,
+    views: Views = _ONE_VIEW,
     name: str | None = None,
 ) -> dict[str, Any]:
     """Evaluates a run and writes the result into it.
@@ -131,9 +137,7 @@ def evaluate_run(
         checkpoint: Which weights.
         save: Images kept with truth and prediction, evenly spaced; 0 keeps all.
         images: Images to evaluate, evenly spaced; 0 takes all.
-        scales: Factors at which the network looks at each image; answers are averaged.
-        flip: Whether it looks at each of them mirrored, too.
-        tiling: How images are cut; None takes each in one piece.
+        views: How often, and in which pieces, the network looks at an image.
         name: Under which the result is kept, beside others of this split; the split's if None.
 
     Returns:
@@ -146,12 +150,10 @@ def evaluate_run(
     processes.join()
     data = config.from_dict(run.config()).data
     split = split or data.val_split
-    name = name or split
-    vocabulary = run.vocabulary()
+    name, vocabulary = name or split, run.vocabulary()
     dataset = _open_split(data, split, root, vocabulary)
     model, step = load_model(run, checkpoint)
-    model = at_scales(model, scales, flip=flip)
-    model = model.to("cuda" if torch.cuda.is_available() else "cpu")
+    model = _seeing(model, views)
 
     def write(image_id: str, image: Tensor, prediction: Labels, truth: Labels) -> None:
         run.save_sample(name, image_id, image.permute(1, 2, 0).numpy(), truth, prediction)
@@ -167,24 +169,20 @@ def evaluate_run(
             split=split,
             images=images,
             keep=save,
-            tiling=tiling,
+            tiling=views.tiling,
             on_prediction=write,
         )
-        summary = {**result.summary, "dataset": data.dataset, "checkpoint_step": step}
-        summary |= _how(scales, flip, tiling)
+        own = {"dataset": data.dataset, "checkpoint_step": step, **views.described()}
+        summary = {**result.summary, **own}
         if main:
             run.write_evaluation(name, **result._replace(summary=summary)._asdict())
     return summary
 
 
-def _how(scales: Sequence[float], flip: bool, tiling: Tiling | None) -> dict[str, Any]:
-    """What a summary says about looking at an image more than once; nothing for the usual way."""
-    said: dict[str, Any] = {}
-    if tuple(scales) != (1.0,) or flip:
-        said |= {"scales": list(scales), "flip": flip}
-    if tiling is not None:
-        said |= {"tile": tiling.tile, "overlap": tiling.overlap}
-    return said
+def _seeing(model: SegmentationModel, views: Views) -> SegmentationModel:
+    """The model with the views' scales, where it computes fastest."""
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    return at_scales(model, views.scales, flip=views.flip).to(device)
 
 
 def _open_split(

@@ -104,15 +104,3 @@ def at_scales(
     )
     scaled.mean, scaled.std = model.mean, model.std
     return scaled.train(model.training)
-
-
-def parse_scales(text: str) -> tuple[float, ...]:
-    """Factors as typed, ``0.5,1,1.5``.
-
-    Raises:
-        ConfigError: They are no numbers.
-    """
-    try:
-        return tuple(float(part) for part in text.split(","))
-    except ValueError as error:
-        raise ConfigError(f"--scales: numbers with commas, as 0.5,1,1.5; got {text!r}") from error

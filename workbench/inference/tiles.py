@@ -26,7 +26,7 @@ from workbench.errors import ConfigError
 from workbench.inference.inspect import PixelFeatures
 from workbench.models import SegmentationModel
 
-_ALIGN: Final = 32
+ALIGN: Final = 32
 """Tiles begin and end at multiples of this many pixels, as the deepest features of most networks
 do; all tiles then have the same grid."""
 _FINE: Final = 4
@@ -54,33 +54,17 @@ class Tiling:
         Raises:
             ConfigError: As the attributes say.
         """
-        if self.tile < 2 * _ALIGN or self.tile % _ALIGN:
-            raise ConfigError(f"tile: a multiple of {_ALIGN} from {2 * _ALIGN} on, not {self.tile}")
-        if not _ALIGN <= self.overlap <= self.tile // 2:
+        if self.tile < 2 * ALIGN or self.tile % ALIGN:
+            raise ConfigError(f"tile: a multiple of {ALIGN} from {2 * ALIGN} on, not {self.tile}")
+        if not ALIGN <= self.overlap <= self.tile // 2:
             raise ConfigError(
-                f"overlap: from {_ALIGN} to half of the tile, {self.tile // 2}, not {self.overlap}"
+                f"overlap: from {ALIGN} to half of the tile, {self.tile // 2}, not {self.overlap}"
             )
 
     def in_one_piece(self, height: int, width: int) -> bool:
         """Whether a picture is not cut."""
         limit = 2 * self.tile**2 if self.whole is None else self.whole
         return max(height, width) <= self.tile or height * width <= limit
-
-
-def sliding(crop: int, *, tile: int | None = None, overlap: int | None = None) -> Tiling:
-    """Windows of the size a network was trained with, whatever the size of a picture.
-
-    Args:
-        crop: Side of the training's crops in pixels.
-        tile: Takes the place of the crop rounded up to a multiple of 32.
-        overlap: Of neighbours; a third of a tile if None.
-
-    Raises:
-        ConfigError: As for ``Tiling``.
-    """
-    side = tile if tile is not None else max(2 * _ALIGN, math.ceil(crop / _ALIGN) * _ALIGN)
-    shared = overlap if overlap is not None else max(_ALIGN, side // 3)
-    return Tiling(tile=side, overlap=shared, whole=0)
 
 
 class FeatureBand(NamedTuple):
@@ -113,10 +97,10 @@ def starts(length: int, tiling: Tiling) -> list[int]:
     if length <= tiling.tile:
         return [0]
     # A step is rounded to the grid, so it may become longer than it is planned.
-    step = max(_ALIGN, (tiling.tile - tiling.overlap) // _ALIGN * _ALIGN)
-    last = (length - tiling.tile) // _ALIGN
-    number = math.ceil(last / (step // _ALIGN))
-    return [_ALIGN * (place * last // number) for place in range(number + 1)]
+    step = max(ALIGN, (tiling.tile - tiling.overlap) // ALIGN * ALIGN)
+    last = (length - tiling.tile) // ALIGN
+    number = math.ceil(last / (step // ALIGN))
+    return [ALIGN * (place * last // number) for place in range(number + 1)]
 
 
 @torch.no_grad()
@@ -225,7 +209,7 @@ def _on_grid(features: Tensor, tall: int, wide: int) -> tuple[Tensor, int]:
     """Features whose cells have the same whole number of pixels both ways, and that number."""
     height, width = features.shape[-2:]
     cell = max(1, round(tall / height))
-    if height * cell == tall and width * cell == wide and _ALIGN % cell == 0:
+    if height * cell == tall and width * cell == wide and ALIGN % cell == 0:
         return features, cell
     size = (tall // _FINE, wide // _FINE)
     return functional.interpolate(features[None], size, mode="bilinear", align_corners=False)[
@@ -252,4 +236,4 @@ def _window(
 
 
 def _padded(length: int) -> int:
-    return math.ceil(length / _ALIGN) * _ALIGN
+    return math.ceil(length / ALIGN) * ALIGN
