@@ -26,7 +26,7 @@ SUFFIX: Final = ".safetensors"
 MAX_FILE_BYTES: Final = 512 * 2**20
 MAX_FILE_CLASSES: Final = 1_000_000
 _MAX_HEADER: Final = 100_000_000  # of the format itself
-_FORMAT: Final = "workbench-classes"
+FORMAT: Final = "workbench-classes"
 _VERSION: Final = 1
 _REMEDY: Final = "export the classes again"
 
@@ -87,12 +87,12 @@ def class_file_bytes(classes: ClassSet, *, label: str = "the class file") -> byt
     import torch
     from safetensors.torch import save
 
-    _check_tensors(classes.weight, classes.bias, len(classes.vocabulary), label)
+    check_tensors(classes.weight, classes.bias, len(classes.vocabulary), label)
     tensors = {"weight": classes.weight.detach().to("cpu", torch.float32).contiguous()}
     if classes.bias is not None:
         tensors["bias"] = classes.bias.detach().to("cpu", torch.float32).contiguous()
     metadata = {
-        "format": _FORMAT,
+        "format": FORMAT,
         "version": str(_VERSION),
         "distance": classes.distance,
         "temperature": repr(float(classes.temperature)),
@@ -117,16 +117,27 @@ def read_class_file(path: Path | str) -> ClassSet:
     Raises:
         DataError: The file is absent, too large, damaged, or no class file.
     """
-    path = Path(path)
+    return parse_class_file(read_limited(Path(path)), label=str(path))
+
+
+def read_limited(path: Path, what: str = "a class file") -> bytes:
+    """All bytes of a file that is not larger than a class file may be.
+
+    Args:
+        path: The file.
+        what: Should be there, for the error.
+
+    Raises:
+        DataError: It cannot be read, or is too large.
+    """
     try:
         size = path.stat().st_size
         if size > MAX_FILE_BYTES:
             _refuse(str(path), f"its {size >> 20} MB are over {MAX_FILE_BYTES >> 20} MB")
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         detail = (error.strerror or "unknown reason").lower()
-        raise DataError(f"{path} cannot be read ({detail}); give a class file") from error
-    return parse_class_file(data, label=str(path))
+        raise DataError(f"{path} cannot be read ({detail}); give {what}") from error
 
 
 def parse_class_file(data: bytes, *, label: str) -> ClassSet:
@@ -153,7 +164,7 @@ def parse_class_file(data: bytes, *, label: str) -> ClassSet:
     if tuple(weight.shape) != (count, dim):
         shape = " x ".join(map(str, weight.shape))
         _refuse(label, f"'weight' is {shape}, but {count} classes of {dim} numbers are announced")
-    _check_tensors(weight, bias, count, label)
+    check_tensors(weight, bias, count, label)
     step = metadata.get("source_step", "")
     return ClassSet(
         weight=weight,
@@ -172,19 +183,9 @@ def _refuse(label: str, reason: str, cause: BaseException | None = None) -> NoRe
 
 def _metadata(data: bytes, label: str) -> dict[str, str]:
     """The header's texts, after the header itself was checked."""
-    if len(data) > MAX_FILE_BYTES:
-        _refuse(label, f"its {len(data) >> 20} MB are over {MAX_FILE_BYTES >> 20} MB")
-    length = int.from_bytes(data[:8], "little")
-    if len(data) < 10 or not 2 <= length <= len(data) - 8:
-        _refuse(label, "it is cut short, or of another format")
-    if length > _MAX_HEADER:
-        _refuse(label, f"its header of {length >> 20} MB is too large")
-    try:
-        header = json.loads(data[8 : 8 + length].decode("utf-8"))
-    except (ValueError, RecursionError) as error:
-        _refuse(label, "its header is not JSON", error)
-    metadata = header.pop("__metadata__", None) if isinstance(header, dict) else None
-    if not isinstance(metadata, dict) or metadata.get("format") != _FORMAT:
+    header = safetensors_header(data, label)
+    metadata = header.pop("__metadata__", None)
+    if not isinstance(metadata, dict) or metadata.get("format") != FORMAT:
         _refuse(label, "it is of another kind: 'format' is missing")
     if not all(isinstance(value, str) for value in metadata.values()):
         _refuse(label, "its metadata are not all text")
@@ -197,6 +198,28 @@ def _metadata(data: bytes, label: str) -> dict[str, str]:
         if not isinstance(entry, dict) or entry.get("dtype") != "F32":
             _refuse(label, f"'{name}' is not of 32-bit floats")
     return metadata
+
+
+def safetensors_header(data: bytes, label: str) -> dict[str, Any]:
+    """What a safetensors file says about itself, before anything of it is used.
+
+    Raises:
+        DataError: It is too large, cut short or of another format.
+    """
+    if len(data) > MAX_FILE_BYTES:
+        _refuse(label, f"its {len(data) >> 20} MB are over {MAX_FILE_BYTES >> 20} MB")
+    length = int.from_bytes(data[:8], "little")
+    if len(data) < 10 or not 2 <= length <= len(data) - 8:
+        _refuse(label, "it is cut short, or of another format")
+    if length > _MAX_HEADER:
+        _refuse(label, f"its header of {length >> 20} MB is too large")
+    try:
+        header = json.loads(data[8 : 8 + length].decode("utf-8"))
+    except (ValueError, RecursionError) as error:
+        _refuse(label, "its header is not JSON", error)
+    if not isinstance(header, dict):
+        _refuse(label, "it is of another kind: its header is no list of tensors")
+    return header
 
 
 def _text(metadata: Mapping[str, str], field: str, label: str) -> str:
@@ -231,7 +254,7 @@ def _vocabulary(metadata: Mapping[str, str], count: int, label: str) -> Vocabula
         _refuse(label, str(error), error)
 
 
-def _check_tensors(weight: Tensor, bias: Tensor | None, count: int, label: str) -> None:
+def check_tensors(weight: Tensor, bias: Tensor | None, count: int, label: str) -> None:
     """Makes sure that every class has one row of usable numbers."""
     if weight.ndim != 2 or len(weight) != count or weight.shape[1] == 0:
         _refuse(label, f"'weight' has no row for each of {count} classes")

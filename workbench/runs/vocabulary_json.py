@@ -6,7 +6,7 @@ Whoever made the text is not trusted: everything is checked before it is used.
 from __future__ import annotations
 
 import json
-from typing import Any, Final
+from typing import Final
 
 import numpy as np
 import pandas as pd
@@ -21,8 +21,15 @@ _LONGEST: Final = 10_000  # characters of a text
 
 def vocabulary_to_json(vocabulary: Vocabulary) -> str:
     """All columns but the ids, which are the positions: ``{"name": ["person", ...], ...}``."""
-    table = vocabulary.table.drop(columns="class_id")
-    return to_json({str(name): _cells(table[name]) for name in table})
+    return to_json(cells(vocabulary.table.drop(columns="class_id")))
+
+
+def cells(table: pd.DataFrame) -> dict[str, list[object]]:
+    """The values of a table by column, as JSON takes them: None where one is missing."""
+    return {
+        str(name): list(table[name].astype(object).where(table[name].notna(), None))
+        for name in table
+    }
 
 
 def vocabulary_from_json(text: str, count: int) -> Vocabulary:
@@ -39,6 +46,11 @@ def vocabulary_from_json(text: str, count: int) -> Vocabulary:
         columns = json.loads(text)
     except (ValueError, RecursionError) as error:
         raise DataError("'vocabulary' is missing or not JSON") from error
+    return vocabulary_from_columns(columns, count)
+
+
+def vocabulary_from_columns(columns: object, count: int) -> Vocabulary:
+    """As ``vocabulary_from_json``, of what the JSON holds; ids, if any, are not looked at."""
     if not isinstance(columns, dict) or len(columns) > _MAX_COLUMNS:
         raise DataError(f"'vocabulary' is not a table of at most {_MAX_COLUMNS} columns")
     for name, values in columns.items():
@@ -50,9 +62,8 @@ def vocabulary_from_json(text: str, count: int) -> Vocabulary:
             raise DataError(f"{label} holds more than text and numbers")
     if "name" in columns and not all(isinstance(name, str) for name in columns["name"]):
         raise DataError("vocabulary column 'name': not all are text")
-    columns["class_id"] = np.arange(count)
     try:
-        table = pd.DataFrame(columns)
+        table = pd.DataFrame({**columns, "class_id": np.arange(count)})
         return Vocabulary(table[["class_id", *(name for name in table if name != "class_id")]])
     except (DataError, ValueError, TypeError, OverflowError) as error:
         raise DataError(one_line(error)) from error
@@ -61,11 +72,6 @@ def vocabulary_from_json(text: str, count: int) -> Vocabulary:
 def one_line(text: object) -> str:
     """Foreign text in an error message: one line, not long."""
     return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())[:120]
-
-
-def _cells(column: pd.Series[Any]) -> list[object]:
-    """The values of a column as JSON takes them: None where one is missing."""
-    return list(column.astype(object).where(column.notna(), None))
 
 
 def _is_cell(value: object) -> bool:
