@@ -23,9 +23,9 @@ def no_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_process_alone_is_a_job_of_one() -> None:
     processes.join()
     assert (processes.rank(), processes.world()) == (0, 1)
-    assert processes.gather(b"\x00x") == [b"\x00x"]
-    assert processes.gather_texts(["ä", "b"]) == ["ä", "b"]
-    processes.wait()
+    assert processes.all_gather(b"\x00x") == [b"\x00x"]
+    assert processes.all_gather_texts(["ä", "b"]) == ["ä", "b"]
+    processes.barrier()
     processes.leave()
 
 

@@ -91,7 +91,7 @@ def world() -> int:
     return int(distributed.get_world_size())
 
 
-def gather(payload: bytes) -> list[bytes]:
+def all_gather(payload: bytes) -> list[bytes]:
     """What each process gives, in their order; all must call it, and all get it."""
     if not _together():
         return [payload]
@@ -114,13 +114,13 @@ def gather(payload: bytes) -> list[bytes]:
     ]
 
 
-def gather_texts(texts: Sequence[str]) -> list[str]:
+def all_gather_texts(texts: Sequence[str]) -> list[str]:
     """The texts of all processes, those of process 0 first."""
-    parts = gather(json.dumps(list(texts)).encode("utf-8"))
+    parts = all_gather(json.dumps(list(texts)).encode("utf-8"))
     return [text for part in parts for text in json.loads(part)]
 
 
-def share(tensors: Iterable[Tensor]) -> None:
+def broadcast(tensors: Iterable[Tensor]) -> None:
     """Gives all processes the values that process 0 has, in place."""
     if _together():
         from torch import distributed
@@ -129,9 +129,9 @@ def share(tensors: Iterable[Tensor]) -> None:
             distributed.broadcast(tensor, src=0)
 
 
-def wait() -> None:
+def barrier() -> None:
     """Returns when all processes have come here."""
-    gather(b"")
+    all_gather(b"")
 
 
 def lost(error: BaseException) -> str | None:

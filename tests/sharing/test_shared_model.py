@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import resource
 import shutil
 from collections.abc import Callable
@@ -151,6 +152,8 @@ SPOILED: list[tuple[Spoil, str]] = [
     (lambda f: spoil_settings(f, "model", widht=8), "model.width"),
     (lambda f: spoil_settings(f, "model", width=16), "does not fit"),
     (lambda f: spoil_settings(f, "loss", name="dense"), "does not fit"),
+    (lambda f: (f / "config.json").write_text("[" + " " * 2**24), "16 MB"),
+    (lambda f: os.truncate(f / "vocabulary.json", 2**29 + 2**20), "513 MB"),
     (lambda f: without(f, "table.weight"), "table.weight"),
     (lambda f: without(f, "mean"), "mean"),
     (with_more, "stowaway"),

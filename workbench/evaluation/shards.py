@@ -43,7 +43,7 @@ def combine(evaluator: Evaluator, places: Sequence[int]) -> None:
     """
     if processes.world() == 1:
         return
-    parts = [_read(part) for part in processes.gather(_write(evaluator.tally(), places))]
+    parts = [_read(part) for part in processes.all_gather(_write(evaluator.tally(), places))]
     evaluator.take([tally for tally, _ in parts], [own for _, own in parts])
 
 

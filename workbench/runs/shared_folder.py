@@ -31,6 +31,8 @@ FILES: Final = (MODEL, SETTINGS, VOCABULARY)
 """What a model needs; the card is for people."""
 _FORMAT: Final = "workbench-model"
 _VERSION: Final = 1
+_LARGEST: Final = {SETTINGS: 2**24, VOCABULARY: 2**29}
+"""Bytes; JSON takes many times its size while it is read, and a stranger wrote it."""
 _REMEDY: Final = "make the folder again with: workbench save-pretrained RUN DIR"
 
 
@@ -46,6 +48,11 @@ class SharedFiles(NamedTuple):
     settings: dict[str, Any]
     vocabulary: Vocabulary
     tensors: dict[str, Tensor]
+
+
+def is_shared(folder: Path) -> bool:
+    """Whether a folder looks like a shared model."""
+    return all((folder / name).is_file() for name in FILES)
 
 
 def write_shared(
@@ -80,6 +87,9 @@ def read_shared(folder: Path, *, label: str = "") -> SharedFiles:
     absent = [name for name in FILES if not (folder / name).is_file()]
     if absent:
         raise RunError(f"{label} is no shared model (it lacks {', '.join(absent)}); {_REMEDY}")
+    for name, most in _LARGEST.items():
+        if (size := (folder / name).stat().st_size) > most:
+            raise _damaged(label, name, f"its {size >> 20} MB are over {most >> 20} MB")
     settings = readers.read_json(folder / SETTINGS, remedy=_REMEDY)
     kind, version, count = (settings.pop(key, None) for key in ("format", "version", "classes"))
     if kind != _FORMAT:

@@ -59,10 +59,10 @@ def train(
     evaluate = _periodic_evaluation(trainer)
     if not trainer.accelerator.is_main_process:
         with _explaining(trainer):
-            processes.wait()  # until the main process has put the run in order
+            processes.barrier()  # until the main process has put the run in order
             run = RunDirectory.open(path)
             _fit(trainer, dataset, factors, [_evaluations(trainer, run, evaluate)])
-            processes.wait()  # until it has written the last of it
+            processes.barrier()  # until it has written the last of it
         return run
     run = RunDirectory.create(
         path,
@@ -75,10 +75,10 @@ def train(
         run.forget_bad_batch()
         _write_status(run, trainer, "running")
         with _explaining(trainer, run):
-            processes.wait()
+            processes.barrier()
             _fit(trainer, dataset, factors, [*_hooks(trainer, run, evaluate), *hooks])
         _write_status(run, trainer, "done", trainer.stopped)
-    processes.wait()
+    processes.barrier()
     return run
 
 

@@ -168,7 +168,7 @@ class Trainer:
             total = total + objective.detach()
         mean = float(self.accelerator.reduce(total, reduction="mean"))
         if not math.isfinite(mean):
-            raise NonFiniteLoss(self.step + 1, mean, processes.gather_texts(batch.ids))
+            raise NonFiniteLoss(self.step + 1, mean, processes.all_gather_texts(batch.ids))
         record: Record = {
             "step": self.step + 1,
             "loss": mean,

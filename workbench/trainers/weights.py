@@ -92,9 +92,9 @@ def _share_statistics(model: nn.Module, average: WeightAverage | None) -> None:
     step (torch's DistributedDataParallel sees to that) and in checkpoints.
     """
     names = [name for name, _ in model.named_buffers()]
-    processes.share(buffer for _, buffer in model.named_buffers())
+    processes.broadcast(buffer for _, buffer in model.named_buffers())
     if average is not None:
-        processes.share(average.values[name] for name in names if name in average.values)
+        processes.broadcast(average.values[name] for name in names if name in average.values)
 
 
 def join(optimizer: Mapping[str, Tensor], trained: Mapping[str, Tensor]) -> dict[str, Tensor]:
