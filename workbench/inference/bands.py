@@ -111,29 +111,31 @@ def _bands(
     budget: int,
 ) -> Iterator[Band]:
     ready = 0  # rows of pixels given out
-    carried: Tensor | None = None  # the last row of cells so far: the next pixels need it, too
+    last: Tensor | None = None  # row of cells so far: the next pixels need it, too
     for part in parts:
         if classes is None and k > len(part.cells):
             raise ConfigError(f"top-k: there are {len(part.cells)} classes, {k} are asked for")
-        cells = part.cells if carried is None else torch.cat((carried, part.cells), dim=1)
-        above = part.top - (cells.shape[1] - part.cells.shape[1])
-        full, full_width = part.size
-        first, second, share = axis_weights(
-            torch.arange(ready, size[0], device=cells.device),
-            full,
-            part.rows,
-            cells.dtype,
-        )
-        number = int((second < above + cells.shape[1]).sum())  # they increase from row to row
-        # The strip, what it is made of, and twice more where it is normalised.
-        step = max(1, budget // (32 * len(cells) * full_width))
-        for top in range(0, number, step):
-            rows = slice(top, min(top + step, number))
-            weights = (first[rows] - above, second[rows] - above, share[rows])
-            strip = rows_at_full_size(cells, weights, full_width)[..., : size[1]]
-            yield _band(ready + top, strip, classes, distance, k, budget // 2)
-        ready += number
-        carried = cells[:, -1:].clone()
+        pieces = [(part.cells, part.top)]
+        if last is not None:  # pixels between two bands; a copy of all cells would cost as much
+            pieces.insert(0, (torch.cat((last, part.cells[:, :1]), dim=1), part.top - 1))
+        for cells, above in pieces:
+            first, second, share = axis_weights(
+                torch.arange(ready, size[0], device=cells.device),
+                part.size[0],
+                part.rows,
+                cells.dtype,
+            )
+            number = int((second < above + cells.shape[1]).sum())  # they rise from row to row
+            # The strip, what it is made of, and twice more where it is normalised.
+            step = max(1, budget // (32 * len(cells) * part.size[1]))
+            for top in range(0, number, step):
+                rows = slice(top, min(top + step, number))
+                weights = (first[rows] - above, second[rows] - above, share[rows])
+                strip = rows_at_full_size(cells, weights, part.size[1])[..., : size[1]]
+                yield _band(ready + top, strip, classes, distance, k, budget // 2)
+            ready += number
+        last = part.cells[:, -1:].clone()
+        del pieces, cells, part  # before the next band is made
 
 
 def _band(

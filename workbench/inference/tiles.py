@@ -144,8 +144,10 @@ def feature_bands(
         last = place + 1 == len(tops)
         done = (tall if last else tops[place + 1] - top) // cell
         below, below_weight = strip[:, done:].clone(), weight[done:]
-        cells = strip[:, :done] / weight[:done, None]
-        yield FeatureBand(cells, top // cell, size[0] // cell, size)
+        band = strip[:, :done].div_(weight[:done, None])
+        del strip  # the caller lets go of the band before the next one is made
+        yield FeatureBand(band, top // cell, size[0] // cell, size)
+        del band
 
 
 def picture_features(
