@@ -39,8 +39,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "import_commands": BASE | {"command", "evaluation"},
     "memory_model": set(),
     "model_commands": BASE | {"command", "models"},
+    "predict_commands": BASE | {"command", "inference", "runs", "sharing"},
     "sharing_commands": BASE | {"command", "sharing"},
-    "vocabulary_commands": BASE | {"command", "inference", "runs"},
+    "vocabulary_commands": BASE | {"command", "inference", "runs", "sharing"},
     "vocabulary": BASE | {"colors", "runs"},
     "kernels": BASE,
     "distances": BASE | {"kernels"},
@@ -54,6 +55,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "inference": BASE | PARTS | TABLES | {"config", "runs", "vocabulary"},
     # A shared model is a model with what is known about it, the terms of its data included.
     "sharing": BASE | RESULTS | {"config", "datasets", "models", "runs", "vocabulary"},
+    "segmenter": BASE
+    | {"datasets", "distances", "inference", "models", "runs", "sharing", "vocabulary"},
     "trainers": BASE | PARTS | TABLES | RESULTS | {"config", "processes", "runs", "vocabulary"},
     "benchmarks": BASE
     | PARTS

@@ -27,6 +27,7 @@ from workbench.errors import ConfigError, RunError, WorkbenchError, is_out_of_me
 from workbench.experiment_commands import add_experiment
 from workbench.import_commands import add_import
 from workbench.model_commands import add_models
+from workbench.predict_commands import add_predict
 from workbench.sharing_commands import add_sharing
 from workbench.vocabulary_commands import add_vocabulary
 
@@ -136,7 +137,7 @@ def _build_parser() -> argparse.ArgumentParser:
         _add_evaluate,
         add_import,
         _add_project,
-        _add_predict,
+        add_predict,
         _add_pack,
         add_sharing,
         add_vocabulary,
@@ -282,31 +283,6 @@ def _project(options: argparse.Namespace) -> dict[str, Any]:
     from workbench.runs import RunDirectory
 
     return project_run(RunDirectory.open(options.run), seed=options.seed)
-
-
-def _add_predict(commands: Commands) -> None:
-    parser = command(commands, "predict", _predict, "segment pictures into 16-bit PNG masks")
-    parser.add_argument("run", type=Path, help="folder of the run")
-    parser.add_argument("images", type=Path, nargs="+", help="picture files")
-    parser.add_argument("--out", type=Path, required=True, help="folder for the masks")
-    parser.add_argument("--checkpoint", default="last", choices=("last", "best"))
-    parser.add_argument(
-        "--vocabulary", type=Path, help="class file whose classes take the place of the run's"
-    )
-
-
-def _predict(options: argparse.Namespace) -> dict[str, Any]:
-    from workbench.inference.files import predict_files
-    from workbench.runs import RunDirectory
-
-    run = RunDirectory.open(options.run)
-    return predict_files(
-        run,
-        options.images,
-        options.out,
-        checkpoint=options.checkpoint,
-        class_file=options.vocabulary,
-    )
 
 
 def _add_pack(commands: Commands) -> None:

@@ -4,12 +4,40 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import numpy as np
 import pandas as pd
 import torch
 
 from workbench import config
 from workbench.inference import build_from_config
 from workbench.runs import RunDirectory
+from workbench.vocabulary import Vocabulary, palette
+
+
+def random_run(
+    path: Path, *, dim: int = 6, loss: str = "streaming", classes: int = 300
+) -> RunDirectory:
+    """A run with the weights of a small random network, nothing else."""
+    torch.manual_seed(0)
+    settings = config.Run(
+        model=config.Model(network="small", width=8, embedding_dim=dim, distance="euclidean"),
+        loss=config.Loss(name=loss),
+    )
+    table = pd.DataFrame(
+        {
+            "class_id": np.arange(classes),
+            "name": [f"class {index}" for index in range(classes)],
+            "group": "common",
+            "supercategory": "",
+            "color": palette(classes),
+            "train_images": 1,
+            "train_pixels": 1,
+        }
+    )
+    run = RunDirectory.create(path, config=config.to_dict(settings), vocabulary=Vocabulary(table))
+    model = build_from_config(settings, classes)
+    run.save_checkpoint(20, model=model.state_dict(), optimizer=None, trainer={})
+    return run
 
 
 def add_checkpoint(

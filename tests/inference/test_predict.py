@@ -15,9 +15,10 @@ from torch.nn import functional
 from workbench import config
 from workbench.constants import IGNORE_INDEX
 from workbench.distances import DISTANCES, ClassEmbeddings
-from workbench.errors import DataError, RunError
+from workbench.errors import RunError
 from workbench.inference import build_from_config, labels_of, load_model, predict_labels
-from workbench.inference.files import predict_files
+from workbench.inference.files import Segmenter, predict_files
+from workbench.inference.picture_paths import find_pictures
 from workbench.models import ModelOutput
 from workbench.runs import RunDirectory
 from workbench.vocabulary import Vocabulary, palette
@@ -130,22 +131,12 @@ def test_a_model_comes_back_from_its_run(tmp_path: Path, vocabulary: Vocabulary,
     for name, image in zip("ab", images, strict=True):
         pictures.append(tmp_path / f"{name}.png")
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(pictures[-1])
-    found = predict_files(run, pictures, tmp_path / "masks")
-    assert found["classes"] == len(labels.unique())
-    for written, expected in zip(found["masks"], labels.numpy(), strict=True):
+    segmenter = Segmenter(loaded, vocabulary, None, {})
+    found = find_pictures([str(path) for path in pictures], tmp_path / "masks")
+    batch = predict_files(segmenter, found, tmp_path / "masks")
+    assert batch.classes == len(labels.unique())
+    for written, expected in zip(batch.masks, labels.numpy(), strict=True):
         with Image.open(written) as mask:
             assert mask.mode.startswith("I;16")
             assert (np.asarray(mask).astype(np.int64) == expected).all()
     assert IGNORE_INDEX not in labels
-
-
-def test_pictures_that_cannot_be_told_apart_or_found(
-    tmp_path: Path, vocabulary: Vocabulary
-) -> None:
-    run = RunDirectory.create(
-        tmp_path / "run", config=config.to_dict(run_config("nearest")), vocabulary=vocabulary
-    )
-    with pytest.raises(DataError, match="no such picture"):
-        predict_files(run, [tmp_path / "absent.jpg"], tmp_path / "out")
-    with pytest.raises(DataError, match="two pictures have this name"):
-        predict_files(run, [tmp_path / "a.jpg", tmp_path / "x" / "a.png"], tmp_path / "out")

@@ -8,49 +8,22 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import pytest
-import torch
 from PIL import Image
 
-from workbench import config
-from workbench.inference import build_from_config
+from helpers.runs import random_run
 from workbench.inference.class_sets import classes_of_run
 from workbench.inference.vocabulary_edits import Rename, Subset, replay
 from workbench.runs import RunDirectory
 from workbench.runs.class_file import read_class_file, write_class_file
-from workbench.vocabulary import Vocabulary, palette
 
 CLASSES = 300
 Cli = Callable[..., Any]
 
 
-def make_run(path: Path, *, dim: int = 6, loss: str = "streaming") -> RunDirectory:
-    torch.manual_seed(0)
-    settings = config.Run(
-        model=config.Model(network="small", width=8, embedding_dim=dim, distance="euclidean"),
-        loss=config.Loss(name=loss),
-    )
-    table = pd.DataFrame(
-        {
-            "class_id": np.arange(CLASSES),
-            "name": [f"class {index}" for index in range(CLASSES)],
-            "group": "common",
-            "supercategory": "",
-            "color": palette(CLASSES),
-            "train_images": 1,
-            "train_pixels": 1,
-        }
-    )
-    run = RunDirectory.create(path, config=config.to_dict(settings), vocabulary=Vocabulary(table))
-    model = build_from_config(settings, CLASSES)
-    run.save_checkpoint(20, model=model.state_dict(), optimizer=None, trainer={})
-    return run
-
-
 @pytest.fixture(scope="module")
 def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    return make_run(tmp_path_factory.mktemp("runs") / "mine")
+    return random_run(tmp_path_factory.mktemp("runs") / "mine")
 
 
 @pytest.fixture
@@ -63,7 +36,7 @@ def picture(tmp_path: Path) -> Path:
 
 def predicted(cli: Cli, run: RunDirectory, picture: Path, *more: object) -> np.ndarray:
     out = picture.parent / "masks"
-    done = cli("predict", run.path, picture, "--out", out, "--json", *more)
+    done = cli("predict", run.path, picture, "--out", out, "--replace", "--json", *more)
     assert done.returncode == 0, done.stderr
     assert json.loads(done.stdout)["masks"] == [str(out / "picture.png")]
     with Image.open(out / "picture.png") as mask:
@@ -112,7 +85,7 @@ def test_classes_of_another_model_are_one_line(
     cli: Cli, run: RunDirectory, picture: Path, tmp_path: Path, other: dict[str, Any], words: str
 ) -> None:
     file = write_class_file(tmp_path / "classes.safetensors", classes_of_run(run))
-    stranger = make_run(tmp_path / "stranger", **other)
+    stranger = random_run(tmp_path / "stranger", **other)
     out = tmp_path / "masks"
     done = cli("predict", stranger.path, picture, "--out", out, "--vocabulary", file)
     assert done.returncode == 2
@@ -132,7 +105,7 @@ def test_a_broken_file_is_one_line(cli: Cli, run: RunDirectory, picture: Path) -
 
 
 def test_a_dense_run_exports_nothing(cli: Cli, tmp_path: Path) -> None:
-    stranger = make_run(tmp_path / "stranger", loss="dense")
+    stranger = random_run(tmp_path / "stranger", loss="dense")
     done = cli("vocabulary", "export", stranger.path, tmp_path / "out.safetensors")
     assert done.returncode == 2 and "dense" in done.stderr
     assert not (tmp_path / "out.safetensors").exists()

@@ -40,7 +40,7 @@ _UNDECODABLE: Final = (
 
 
 @contextmanager
-def _opened(path: Path) -> Iterator[Image.Image]:
+def opened(path: Path) -> Iterator[Image.Image]:
     """An image file of acceptable size; all that can go wrong becomes a DataError."""
     try:
         with Image.open(path) as image:
@@ -53,6 +53,8 @@ def _opened(path: Path) -> Iterator[Image.Image]:
             yield image
     except FileNotFoundError as error:
         raise DataError(f"{path}: the file is missing; restore it") from error
+    except PermissionError as error:
+        raise DataError(f"{path}: may not be read; change its permissions") from error
     except _UNDECODABLE as error:
         reason = first_line(error).rstrip(".")
         raise DataError(
@@ -68,7 +70,7 @@ def read_image(path: Path) -> Image.Image:
     Raises:
         DataError: Missing, truncated, too large, or of more than 8 bits a channel.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         if image.mode.startswith("I") or image.mode == "F":
             raise DataError(
                 f"{path}: holds {image.mode} values, more than 8 bits a channel; "
@@ -90,7 +92,7 @@ def read_mask(path: Path) -> npt.NDArray[Any]:
     Raises:
         DataError: Missing, truncated, too large, or a colour picture.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         if image.mode not in _MASK_MODES:
             raise DataError(
                 f"{path}: a mask must be a palette, grey or 16-bit PNG of class ids, but this "
@@ -112,7 +114,7 @@ def read_color_codes(path: Path) -> npt.NDArray[np.uint8]:
     Raises:
         DataError: Missing, truncated, too large, or of another kind than 8-bit RGB.
     """
-    with _opened(path) as image:
+    with opened(path) as image:
         if image.mode != "RGB":
             raise DataError(
                 f"{path}: must be an 8-bit RGB picture whose colours are numbers, but has the "

@@ -1,75 +1,344 @@
-"""Segmenting picture files into mask files."""
+"""Segmenting picture files: a batch that can be stopped and goes on where it was.
+
+Pictures are decoded ahead by threads and results are written by threads, so that the network
+need not wait; both ways only so much lies in memory. One bad picture does not stop the others.
+"""
 
 from __future__ import annotations
 
-from collections import Counter
+import contextlib
+import errno
+import hashlib
+import os
+import warnings
+from collections import deque
 from collections.abc import Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Final, NamedTuple
 
-import torch
+import numpy as np
 
-from workbench.datasets.base import to_tensor
-from workbench.datasets.images import read_image
-from workbench.errors import DataError
-from workbench.inference.class_sets import fitted
-from workbench.inference.loading import load_model
-from workbench.inference.predict import predict_labels
+from workbench.distances import ClassEmbeddings
+from workbench.errors import ConfigError, DataError, WorkbenchError, is_out_of_memory
+from workbench.inference.bands import segment_bands
+from workbench.inference.coco_json import segments_line, write_coco
+from workbench.inference.manifest import (
+    RESULT_SUFFIXES,
+    SEGMENT_LINES,
+    SEGMENTS,
+    Done,
+    Manifest,
+)
+from workbench.inference.picture_paths import Found, Picture, as_text
+from workbench.inference.read_ahead import ReadPicture, read_ahead
+from workbench.inference.results import PictureResults, Wanted, Written
+from workbench.inference.tiles import Tiling
+from workbench.models import SegmentationModel
 from workbench.progress import progress
-from workbench.runs import RunDirectory, write_mask
-from workbench.runs.class_file import read_class_file
+from workbench.runs.vocabulary_json import vocabulary_to_json
+from workbench.vocabulary import Vocabulary
+
+_THREADS: Final = 2
+_MEMORY: Final = 2**29
+"""Bytes that pictures read ahead may take, and as many those that wait to be written; a single
+picture may take more."""
+_OF_THE_NAME: Final = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EEXIST)
+"""Why a result cannot be written while others can."""
+
+
+@dataclass(frozen=True)
+class Segmenter:
+    """A model that is ready to segment.
+
+    Attributes:
+        model: In evaluation mode, on its device.
+        vocabulary: Of the classes that are predicted.
+        classes: Take the place of the model's own; None leaves them.
+        settings: What else its results depend on, for the list of a batch: plain values.
+    """
+
+    model: SegmentationModel
+    vocabulary: Vocabulary
+    classes: ClassEmbeddings | None
+    settings: dict[str, Any]
+
+
+class Batch(NamedTuple):
+    """What became of a batch.
+
+    Attributes:
+        masks: Of the pictures that are done, in the order of the pictures.
+        skipped: How many of them were done before.
+        classes: How many different classes occur.
+        failed: A line for each picture that could not be segmented.
+        segments: The file of all segments, if one was wanted.
+    """
+
+    masks: list[Path]
+    skipped: int
+    classes: int
+    failed: list[str]
+    segments: Path | None
+
+    def values(self) -> dict[str, Any]:
+        """As a command prints it."""
+        return {
+            "masks": [as_text(path) for path in self.masks],
+            "skipped": self.skipped,
+            "classes": self.classes,
+            "segments": None if self.segments is None else as_text(self.segments),
+            "failed": [as_text(line) for line in self.failed],
+        }
+
+
+def digest(segmenter: Segmenter) -> str:
+    """A short text that differs wherever two models or their classes do."""
+    found = hashlib.sha256(vocabulary_to_json(segmenter.vocabulary).encode())
+    tensors = dict(segmenter.model.state_dict())
+    if segmenter.classes is not None:
+        given = segmenter.classes._asdict()
+        tensors |= {f"classes.{name}": value for name, value in given.items() if value is not None}
+    for name, tensor in sorted(tensors.items()):
+        found.update(name.encode())
+        found.update(np.ascontiguousarray(tensor.detach().cpu().numpy()).data)
+    return found.hexdigest()[:16]
 
 
 def predict_files(
-    run: RunDirectory,
-    images: Sequence[Path],
+    segmenter: Segmenter,
+    found: Found,
     out: Path,
     *,
-    checkpoint: Literal["last", "best"] | int = "last",
-    class_file: Path | None = None,
-) -> dict[str, Any]:
-    """Writes ``OUT/<name>.png`` for every picture: 16-bit train ids, the picture's own size.
+    wanted: Wanted | None = None,
+    tiling: Tiling | None = None,
+    replace: bool = False,
+) -> Batch:
+    """Writes the results of every picture below a folder; goes on with what is there.
 
     Args:
-        run: With a checkpoint.
-        images: Picture files with different names.
-        out: Folder for the masks, made if it is missing.
-        checkpoint: Which weights.
-        class_file: Its classes take the place of the run's own; ids are then those of the file.
-
-    Returns:
-        "masks" (paths as text), "classes" (how many different classes were found).
+        segmenter: The model.
+        found: The pictures.
+        out: Folder for the results, made if it is missing.
+        wanted: What to make beside the masks.
+        tiling: How large pictures are cut.
+        replace: Remove what an earlier batch left in the folder, and begin anew.
 
     Raises:
-        DataError: A picture cannot be read, two of them would write the same mask, or the
-            class file is damaged or of another model.
-        RunError: The run has no such checkpoint.
+        ConfigError: More likely classes are wanted than there are.
+        DataError: A result would replace something, what is there was made otherwise, or the
+            disk is full.
+        RunError: Another process writes to the folder.
     """
-    names = Counter(path.stem for path in images)
-    twice = [name for name, count in names.items() if count > 1]
-    if twice:
-        raise DataError(f"{out}/{twice[0]}.png: two pictures have this name; predict them apart")
-    pictures = {path.resolve() for path in images}
-    for path in images:
-        for suffix in (".png", ".tiff"):
-            if (out / f"{path.stem}{suffix}").resolve() in pictures:
-                raise DataError(
-                    f"{out / path.stem}{suffix}: the mask would replace the picture; "
-                    "choose another --out"
-                )
-    missing = [path for path in images if not path.is_file()]
-    if missing:
-        raise DataError(f"{missing[0]}: no such picture")
-    chosen = None if class_file is None else read_class_file(class_file)
-    model, _ = load_model(run, checkpoint)
-    device = torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    model = model.to(device)
-    classes = None if chosen is None else fitted(chosen, model, label=str(class_file))
-    out.mkdir(parents=True, exist_ok=True)
-    masks, found = [], set()
-    for path in progress(images, description="predict", unit="img"):
-        picture = to_tensor(read_image(path))
-        labels = predict_labels(model, picture[None].to(device), classes=classes)[0].cpu().numpy()
-        found.update(set(labels.ravel().tolist()))
-        masks.append(str(write_mask(out / path.stem, labels)))
-    return {"masks": masks, "classes": len(found)}
+    wanted, tiling = wanted or Wanted(), tiling or Tiling()
+    if not 0 <= wanted.top_k <= len(segmenter.vocabulary):
+        raise ConfigError(f"--top-k: 0 to {len(segmenter.vocabulary)} classes, not {wanted.top_k}")
+    settings = {
+        **segmenter.settings,
+        **{"tile": tiling.tile, "overlap": tiling.overlap, "overlay": wanted.overlay},
+        **{"rle": wanted.segments, "top_k": wanted.top_k, "weights": digest(segmenter)},
+    }
+    manifest = Manifest(out)
+    try:
+        manifest.read()
+        if not replace:
+            manifest.check(settings)
+        _check_targets(out, found.pictures, manifest)
+        if replace:
+            manifest.clear()
+        manifest.start(settings, [picture.stem for picture in found.pictures])
+        manifest.remove_leftovers()
+        with warnings.catch_warnings():
+            # Pillow's, about files of which it then says that they are damaged.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            return _Work(segmenter, manifest, wanted, tiling).run(found)
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        raise DataError(
+            f"{out}: no room is left on the disk; make room and give the same command again, "
+            "what is done stays"
+        ) from error
+    finally:
+        manifest.close()
+
+
+def _check_targets(out: Path, pictures: Sequence[Picture], manifest: Manifest) -> None:
+    """Makes sure that results replace nothing but earlier results of the same batch."""
+    root, own = os.path.realpath(out), manifest.results()
+    sources = {os.path.realpath(picture.path) for picture in pictures}
+    for picture in pictures:
+        for suffix in RESULT_SUFFIXES:
+            name = picture.stem + suffix
+            target = os.path.join(root, name)
+            if target in sources:
+                what = "the result would replace the picture"
+            elif name not in own and os.path.lexists(target):
+                what = "is there already, and not as a result of this command"
+            else:
+                continue
+            raise DataError(f"{out / name}: {what}; choose another --out")
+
+
+class _Writing(NamedTuple):
+    """A segmented picture whose results are being written."""
+
+    picture: Picture
+    read: ReadPicture
+    results: PictureResults
+    bytes: int
+    future: Future[Written]
+
+
+class _Work:
+    """One call's work on a batch; everything but decoding and encoding is in one thread."""
+
+    def __init__(
+        self, segmenter: Segmenter, manifest: Manifest, wanted: Wanted, tiling: Tiling
+    ) -> None:
+        self._segmenter = segmenter
+        self._manifest = manifest
+        self._wanted = wanted
+        self._tiling = tiling
+        self._colors = segmenter.vocabulary.colors
+        self._failed: dict[str, str] = {}
+        self._writing: deque[_Writing] = deque()
+
+    def run(self, found: Found) -> Batch:
+        """Segments what is not done yet."""
+        todo = [picture for picture in found.pictures if not self._is_done(picture)]
+        skipped = len(found.pictures) - len(todo)
+        readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="read")
+        writers = ThreadPoolExecutor(_THREADS, thread_name_prefix="write")
+        bar = progress(
+            read_ahead(todo, readers, limit=_MEMORY),
+            description="predict",
+            total=len(found.pictures),
+            initial=skipped,
+            unit="img",
+        )
+        try:
+            for picture, future in bar:
+                self._segment(picture, future, writers)
+                self._settle(_MEMORY)
+            self._settle(0)
+        except BaseException:  # Ctrl-C too: what is done stays
+            self._keep_what_is_done()
+            raise
+        finally:
+            bar.close()
+            readers.shutdown(cancel_futures=True)
+            writers.shutdown(cancel_futures=True)
+        return self._batch(found, skipped)
+
+    def _is_done(self, picture: Picture) -> bool:
+        try:
+            status = picture.path.stat()
+        except OSError:
+            return False
+        return self._manifest.is_done(picture.stem, status.st_size, status.st_mtime_ns)
+
+    def _segment(
+        self, picture: Picture, future: Future[ReadPicture], writers: ThreadPoolExecutor
+    ) -> None:
+        results = None
+        try:
+            read = future.result()
+            target = self._manifest.out / picture.stem
+            results = PictureResults(target, read.pixels, self._colors, self._wanted)
+            for band in segment_bands(
+                self._segmenter.model,
+                read.pixels,
+                classes=self._segmenter.classes,
+                k=self._wanted.k,
+                tiling=self._tiling,
+            ):
+                results.add(band)
+        except BaseException as error:
+            if results is not None:
+                results.discard()
+            self._note(picture, error)
+            return
+        job = writers.submit(results.finish)
+        size = results.bytes
+        self._writing.append(_Writing(picture, read.without_pixels(), results, size, job))
+
+    def _note(self, picture: Picture, error: BaseException) -> None:
+        """Remembers what went wrong with a picture; raises what is not the picture's fault."""
+        if is_out_of_memory(error):
+            line = f"{picture.path}: out of memory; try a smaller --tile, or close other programs"
+        elif isinstance(error, WorkbenchError):
+            line = str(error)
+        elif isinstance(error, OSError) and error.errno in _OF_THE_NAME:
+            line = f"{picture.path}: its result cannot be written ({error.strerror})"
+        else:
+            raise error
+        self._failed[picture.stem] = line
+
+    def _settle(self, limit: int) -> None:
+        """Notes what is written, in order; waits while more than so many bytes are not."""
+        while self._writing:
+            over = sum(one.bytes for one in self._writing) > limit
+            if not (over or self._writing[0].future.done()):
+                return
+            one = self._writing[0]
+            try:
+                self._done(one, one.future.result())
+            except (OSError, MemoryError) as error:
+                self._note(one.picture, error)
+            self._writing.popleft()
+
+    def _keep_what_is_done(self) -> None:
+        for one in self._writing:
+            if one.future.cancel():
+                one.results.discard()
+                continue
+            with contextlib.suppress(Exception):  # the first error is the one to tell
+                self._done(one, one.future.result())
+
+    def _done(self, one: _Writing, written: Written) -> None:
+        height, width = one.results.shape
+        segments = None
+        if self._wanted.segments:
+            line = segments_line(height, width, written.segments)
+            segments = self._manifest.add_segments(line)
+        stem = one.picture.stem
+        start = len(Path(stem).name)
+        self._manifest.add(
+            Done(
+                stem=stem,
+                name=one.picture.name,
+                size=one.read.size,
+                mtime_ns=one.read.mtime_ns,
+                results={path.name[start:]: path.stat().st_size for path in written.files},
+                classes=written.classes,
+                segments=segments,
+            )
+        )
+
+    def _batch(self, found: Found, skipped: int) -> Batch:
+        out, every = self._manifest.out, self._manifest.done
+        done = [
+            every[picture.stem] for picture in found.pictures if picture.stem not in self._failed
+        ]
+        lines = [
+            (one.name, one.segments)
+            for stem, one in sorted(every.items())
+            if one.segments is not None and stem not in self._failed
+        ]
+        segments = out / SEGMENTS if self._wanted.segments and lines else None
+        if segments is not None:
+            write_coco(segments, self._segmenter.vocabulary, lines, out / SEGMENT_LINES)
+        return Batch(
+            masks=[out / (one.stem + next(iter(one.results))) for one in done],
+            skipped=skipped,
+            classes=len({class_id for one in done for class_id in one.classes}),
+            failed=found.missing
+            + [
+                self._failed[picture.stem]
+                for picture in found.pictures
+                if picture.stem in self._failed
+            ],
+            segments=segments,
+        )

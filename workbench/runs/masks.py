@@ -31,20 +31,22 @@ def write_mask(stem: Path, mask: NDArray[np.integer]) -> Path:
     Raises:
         ValueError: The map is not two-dimensional or holds another negative number.
     """
-    ids = np.asarray(mask).astype(np.int64)
+    ids = np.asarray(mask)
     if ids.ndim != 2:
         raise ValueError(f"a label map has two dimensions, not shape {ids.shape}")
-    ignored = ids == IGNORE_INDEX
-    if bool((ids[~ignored] < 0).any()):
+    lowest, highest = (int(ids.min()), int(ids.max())) if ids.size else (0, 0)
+    # Of a large picture every copy is hundreds of megabytes: none where nothing is ignored.
+    ignored = ids == IGNORE_INDEX if lowest < 0 else None
+    if ignored is not None and bool((ids[~ignored] < 0).any()):
         raise ValueError(f"negative class id {int(ids[~ignored].min())} in a label map")
     buffer = io.BytesIO()
-    if ids.size and int(ids.max()) >= IGNORE_ON_DISK:
+    if highest >= IGNORE_ON_DISK:
         suffix = ".tiff"
         Image.fromarray(ids.astype(np.int32)).save(buffer, "TIFF", compression="tiff_deflate")
     else:
         suffix = ".png"
-        stored = np.where(ignored, IGNORE_ON_DISK, ids).astype(np.uint16)
-        Image.fromarray(stored).save(buffer, "PNG")
+        stored = ids if ignored is None else np.where(ignored, IGNORE_ON_DISK, ids)
+        Image.fromarray(np.ascontiguousarray(stored, dtype=np.uint16)).save(buffer, "PNG")
     path = with_suffix(stem, suffix)
     write_bytes(path, buffer.getvalue(), sync=False)
     for other in SUFFIXES:

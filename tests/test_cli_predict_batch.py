@@ -1,0 +1,189 @@
+"""`workbench predict` as a batch: stopped, refused, gone on, started over."""
+
+from __future__ import annotations
+
+import errno
+import json
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from helpers.predicting import draw, told
+from helpers.runs import random_run
+
+from workbench.inference.manifest import NAME, SEGMENTS
+from workbench.runs import RunDirectory
+
+Cli = Callable[..., Any]
+
+
+@pytest.fixture(scope="module")
+def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
+    return random_run(tmp_path_factory.mktemp("runs") / "mine")
+
+
+@pytest.fixture
+def photos(tmp_path: Path) -> Path:
+    """Three pictures, one of them below."""
+    for seed, name in enumerate(("a.png", "b.JPG", "sub/a.png")):
+        draw(tmp_path / "photos" / name, seed)
+    return tmp_path / "photos"
+
+
+def test_a_second_call_does_only_what_is_missing(
+    cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    call = ("predict", run.path, photos, "--out", out, "--rle", "--overlay", "--json")
+    first = told(cli(*call))
+    segments = (out / SEGMENTS).read_bytes()
+    stamps = {path: path.stat().st_mtime_ns for path in out.rglob("*.png")}
+    (out / "b.overlay.jpg").unlink()
+    draw(photos / "sub" / "a.png", 9)
+    with (out / NAME).open("ab") as file:
+        file.write(b'{"done": {"stem": "a", "na')  # a kill in the middle of a line
+    second = told(cli(*call))
+    assert second["skipped"] == 1 and second["masks"] == first["masks"]
+    changed = {path for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp}
+    assert {path.relative_to(out).as_posix() for path in changed} == {"b.png", "sub/a.png"}
+    assert (out / "b.overlay.jpg").is_file()
+    assert (out / SEGMENTS).read_bytes() != segments  # another picture, other segments
+    assert told(cli(*call))["skipped"] == 3
+    # Other pictures join those that are there.
+    draw(photos / "c.png", 5)
+    assert told(cli("predict", run.path, photos / "c.png", *call[3:]))["skipped"] == 0
+    names = [one["file_name"] for one in json.loads((out / SEGMENTS).read_text())["images"]]
+    assert names == ["a.png", "b.JPG", "c.png", "sub/a.png"]
+
+
+def test_other_settings_are_told_and_replace_starts_over(
+    cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    call = ("predict", run.path, photos, "--out", out)
+    assert cli(*call, "--top-k", 2).returncode == 0
+    (out / "notes.txt").write_text("mine")
+    stranger = random_run(tmp_path / "stranger", dim=5)
+    for arguments, words in (
+        ((*call, "--top-k", 3), "top_k: 2 then, 3 now"),
+        ((*call, "--top-k", 2, "--tile", 512), "tile: 1024 then, 512 now"),
+        ((*call, "--top-k", 2, "--flip"), "flip: False then, True now"),
+        (("predict", stranger.path, *call[2:], "--top-k", 2), "weights: "),
+    ):
+        done = cli(*arguments)
+        assert done.returncode == 2 and words in done.stderr and "--replace" in done.stderr
+        assert done.stderr.count("\n") == 1
+    values = told(cli(*call, "--replace", "--json"))
+    assert values["skipped"] == 0 and (out / "notes.txt").read_text() == "mine"
+    assert sorted(path.name for path in out.rglob("*") if path.is_file()) == sorted(
+        ["a.png", "a.png", "b.png", "notes.txt", NAME, ".lock"]
+    )
+
+
+def test_a_moved_run_goes_on(cli: Cli, photos: Path, tmp_path: Path) -> None:
+    run = random_run(tmp_path / "first")
+    out = tmp_path / "out"
+    told(cli("predict", run.path, photos, "--out", out, "--json"))
+    run.path.rename(tmp_path / "second")
+    assert told(cli("predict", tmp_path / "second", photos, "--out", out, "--json"))["skipped"] == 3
+
+
+def test_a_list_of_a_stranger_removes_nothing_outside(
+    cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path
+) -> None:
+    out, mine = tmp_path / "out", tmp_path / "mine.png"
+    mine.write_text("mine")
+    out.mkdir()
+    head = {"format": "workbench-predict", "version": 1, "settings": {}}
+    lines = [head, {"planned": ["../mine", str(tmp_path / "mine"), 3]}, {"done": 3}, 5]
+    (out / NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
+    told(cli("predict", run.path, photos, "--out", out, "--replace", "--json"))
+    assert mine.read_text() == "mine"
+    (out / NAME).write_text("something else\n")
+    done = cli("predict", run.path, photos, "--out", out)
+    assert done.returncode == 2 and f"{NAME}: is no list of predictions" in done.stderr
+
+
+def test_a_full_disk_is_one_line_and_what_is_done_stays(
+    cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workbench.inference import results
+
+    out, real, calls = tmp_path / "out", results.write_mask, []
+
+    def full(stem: Path, mask: np.ndarray) -> Path:
+        calls.append(stem)
+        if stem.name == "b":
+            raise OSError(errno.ENOSPC, "No space left on device", str(stem))
+        return real(stem, mask)
+
+    monkeypatch.setattr(results, "write_mask", full)
+    call = ("predict", run.path, photos, "--out", out, "--json")
+    done = cli(*call)
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[-1].startswith(f"error: {out}: no room is left on the disk")
+    monkeypatch.setattr(results, "write_mask", real)
+    assert told(cli(*call))["skipped"] in (1, 2)  # the third may have been written, too
+
+
+def test_a_defect_in_a_thread_is_not_hidden(
+    cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workbench.inference import read_ahead, results
+
+    def defect(*_: object) -> None:
+        raise ZeroDivisionError
+
+    for module, name in ((results, "write_mask"), (read_ahead, "read_picture")):
+        with monkeypatch.context() as patch:
+            patch.setattr(module, name, defect)
+            with pytest.raises(ZeroDivisionError):
+                cli("predict", run.path, photos, "--out", tmp_path / name)
+
+
+def test_running_out_of_memory_costs_one_picture(
+    cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from workbench.inference import files
+
+    real = files.segment_bands
+
+    def hungry(model: Any, picture: np.ndarray, **options: Any) -> Any:
+        if picture.shape[0] == 30:
+            raise RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory")
+        return real(model, picture, **options)
+
+    draw(photos / "large.png", size=(30, 40))
+    monkeypatch.setattr(files, "segment_bands", hungry)
+    values = told(cli("predict", run.path, photos, "--out", tmp_path / "out", "--json"), 1)
+    assert len(values["masks"]) == 3
+    (line,) = values["failed"]
+    assert line.startswith(f"{photos / 'large.png'}: out of memory; try a smaller --tile")
+
+
+def test_ctrl_c_keeps_what_is_done(run: RunDirectory, tmp_path: Path) -> None:
+    photos, out = tmp_path / "photos", tmp_path / "out"
+    for number in range(200):
+        draw(photos / f"{number:03d}.png", number, size=(160, 160))
+    command = [sys.executable, "-m", "workbench", "predict", str(run.path), str(photos)]
+    job = subprocess.Popen(
+        [*command, "--out", str(out), "--top-k", "3"], stderr=subprocess.PIPE, text=True
+    )
+    deadline = time.monotonic() + 120
+    while len(list(out.glob("*.png"))) < 3 and job.poll() is None:
+        assert time.monotonic() < deadline
+    job.send_signal(signal.SIGINT)
+    _, said = job.communicate(timeout=120)
+    assert job.returncode == 130, said
+    assert said.splitlines()[-1] == "stopped" and "Traceback" not in said
+    assert not list(out.glob(".tmp-*"))
+    lines = [json.loads(line) for line in (out / NAME).read_text().splitlines()]
+    done = [line["done"]["stem"] for line in lines if "done" in line]
+    assert 0 < len(done) < 200 and done == [f"{number:03d}" for number in range(len(done))]
+    assert all((out / f"{stem}.topk.npz").is_file() for stem in done)

@@ -1,0 +1,276 @@
+"""What a batch of predictions has done: a list in the folder of its results, to go on from.
+
+JSON lines, only ever added to. The first says what the results depend on; then come the stems
+that belong to the batch, before anything of them is written, so that nothing else in the folder
+is ever taken for a result; then a line for every picture that is done. A last line that a
+killed process left torn does not count.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import time
+from collections.abc import Iterable, Mapping
+from pathlib import Path, PurePosixPath
+from typing import Any, BinaryIO, Final, NamedTuple, Self
+
+from workbench.errors import DataError
+from workbench.runs import lock
+from workbench.runs.atomic import TEMPORARY_PREFIX
+
+NAME: Final = "predict.jsonl"
+SEGMENTS: Final = "segments.json"
+SEGMENT_LINES: Final = "segments.jsonl"
+SOURCE: Final = "run"
+"""The setting that only says where a model came from: it may be moved or renamed."""
+RESULT_SUFFIXES: Final = (".png", ".tiff", ".overlay.jpg", ".overlay.png", ".topk.npz")
+"""What may be made of a picture."""
+
+_FORMAT: Final = "workbench-predict"
+_VERSION: Final = 1
+_SYNC_SECONDS: Final = 1.0
+_TEMPORARY: Final = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}\d+-[0-9a-f]{{8}}-(.+)", re.DOTALL)
+
+
+class Done(NamedTuple):
+    """A picture that is segmented.
+
+    Attributes:
+        stem: Of its results.
+        name: In lists of results.
+        size: Bytes of the picture's file.
+        mtime_ns: When it was last changed.
+        results: Bytes of each file made of it, by the suffix.
+        classes: Ids that occur.
+        segments: Where its line of segments begins, and how long it is; None without.
+    """
+
+    stem: str
+    name: str
+    size: int
+    mtime_ns: int
+    results: dict[str, int]
+    classes: list[int]
+    segments: tuple[int, int] | None = None
+
+
+class Manifest:
+    """The list of a folder, held by one process at a time.
+
+    Attributes:
+        out: The folder.
+        planned: Stems whose results belong to the batch, finished or not.
+        done: What is finished, by stem.
+    """
+
+    def __init__(self, out: Path) -> None:
+        """Names the folder; nothing is read or made yet."""
+        self.out = out
+        self.planned: set[str] = set()
+        self.done: dict[str, Done] = {}
+        self._settings: dict[str, Any] | None = None
+        self._lock: int | None = None
+        self._file: int | None = None
+        self._segments: BinaryIO | None = None
+        self._synced = 0.0
+        self._length = 0
+
+    @property
+    def path(self) -> Path:
+        """The file."""
+        return self.out / NAME
+
+    def read(self) -> Self:
+        """Reads what is there, if anything is.
+
+        Raises:
+            DataError: The file is damaged, or of something else.
+        """
+        try:
+            data = self.path.read_bytes()
+        except FileNotFoundError:
+            return self
+        self._length = data.rfind(b"\n") + 1
+        lines = data[: self._length].splitlines()
+        if not lines:
+            return self
+        head = _parsed(lines[0])
+        if head.get("format") != _FORMAT or head.get("version") != _VERSION:
+            raise DataError(
+                f"{self.path}: is no list of predictions that this version reads; choose another "
+                "--out, or remove the folder"
+            )
+        settings = head.get("settings")
+        self._settings = settings if isinstance(settings, dict) else {}
+        for line in lines[1:]:
+            self._take(_parsed(line))
+        return self
+
+    def _take(self, line: Mapping[str, Any]) -> None:
+        if isinstance(line.get("planned"), list):
+            self.planned.update(stem for stem in line["planned"] if _is_below(stem))
+        elif "done" in line:
+            done = _done(line["done"])
+            if done is not None and done.stem in self.planned:
+                self.done[done.stem] = done
+
+    def results(self) -> set[str]:
+        """Paths below the folder of all that may have been made by the batch."""
+        return {stem + suffix for stem in self.planned for suffix in RESULT_SUFFIXES}
+
+    def check(self, settings: Mapping[str, Any]) -> None:
+        """Makes sure that results so far depend on the same.
+
+        Raises:
+            DataError: They do not; says what differs.
+        """
+        if self._settings is None:
+            return
+        there, here = self._settings, _plain(settings)
+        keys = [key for key in {**there, **here} if key != SOURCE]
+        differ = [key for key in keys if there.get(key) != here.get(key)]
+        if differ:
+            what = "; ".join(f"{key}: {there.get(key)} then, {here.get(key)} now" for key in differ)
+            raise DataError(
+                f"{self.path}: the results there were made otherwise ({what}); choose another "
+                "--out, or start over with --replace"
+            )
+
+    def start(self, settings: Mapping[str, Any], stems: Iterable[str]) -> None:
+        """Takes the folder and notes what is to come, before any result is written.
+
+        Raises:
+            RunError: Another process writes there.
+        """
+        self.hold()
+        new = sorted(set(stems) - self.planned)
+        first = self._file is None and self._settings is None
+        self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
+        os.ftruncate(self._file, self._length)  # a torn line
+        os.lseek(self._file, 0, os.SEEK_END)
+        if first:
+            self._settings = _plain(settings)
+            self._append({"format": _FORMAT, "version": _VERSION, "settings": self._settings})
+        if new:
+            self._append({"planned": new})
+            self.planned.update(new)
+        self._sync()
+
+    def hold(self) -> None:
+        """Takes the folder's lock, and makes the folder where there is none."""
+        self.out.mkdir(parents=True, exist_ok=True)
+        if self._lock is None:
+            self._lock = lock.acquire(self.out)
+
+    def add(self, done: Done) -> None:
+        """Notes a finished picture; reaches the disk within a second or at the end."""
+        self._append({"done": done._asdict()})
+        self.done[done.stem] = done
+        if time.monotonic() - self._synced > _SYNC_SECONDS:
+            self._sync()
+
+    def add_segments(self, line: bytes) -> tuple[int, int]:
+        """Keeps a picture's segments until all are known; says where."""
+        if self._segments is None:
+            self._segments = (self.out / SEGMENT_LINES).open("ab")
+        begin = self._segments.tell()
+        self._segments.write(line)
+        self._segments.flush()
+        return begin, len(line)
+
+    def is_done(self, stem: str, size: int, mtime_ns: int) -> bool:
+        """Whether a picture is finished, unchanged since, and its results are whole."""
+        done = self.done.get(stem)
+        if done is None or (done.size, done.mtime_ns) != (size, mtime_ns):
+            return False
+        if done.segments is not None and sum(done.segments) > _size(self.out / SEGMENT_LINES):
+            return False
+        return all(
+            _size(self.out / (stem + suffix)) == length for suffix, length in done.results.items()
+        )
+
+    def clear(self) -> None:
+        """Removes all that belongs to the batch, the list itself last."""
+        self.hold()
+        for name in (*sorted(self.results()), SEGMENTS, SEGMENT_LINES, NAME):
+            (self.out / name).unlink(missing_ok=True)
+        self.planned, self.done, self._settings, self._length = set(), {}, None, 0
+
+    def remove_leftovers(self) -> None:
+        """Removes what a killed process left half written; only under the lock."""
+        names = self.results() | {SEGMENTS}
+        for folder in {(self.out / stem).parent for stem in self.planned} | {self.out}:
+            for item in list(folder.iterdir()) if folder.is_dir() else ():
+                match = _TEMPORARY.fullmatch(item.name)
+                if match and (folder / match[1]).relative_to(self.out).as_posix() in names:
+                    item.unlink(missing_ok=True)
+
+    def close(self) -> None:
+        """Brings the list to the disk and lets the folder go."""
+        if self._file is not None:
+            self._sync()
+            os.close(self._file)
+        if self._segments is not None:
+            self._segments.close()
+        if self._lock is not None:
+            lock.release(self._lock)
+        self._file = self._segments = self._lock = None
+
+    def _append(self, value: Mapping[str, Any]) -> None:
+        assert self._file is not None
+        # All ASCII: a file's name may be bytes that are no text.
+        line = (json.dumps(value, allow_nan=False) + "\n").encode("ascii")
+        while line:
+            line = line[os.write(self._file, line) :]
+
+    def _sync(self) -> None:
+        assert self._file is not None
+        if self._segments is not None:  # before the list says that they are there
+            os.fsync(self._segments.fileno())
+        os.fsync(self._file)
+        self._synced = time.monotonic()
+
+
+def _parsed(line: bytes) -> dict[str, Any]:
+    try:
+        value = json.loads(line)
+    except (ValueError, RecursionError):
+        return {}
+    return value if isinstance(value, dict) else {}
+
+
+def _done(value: object) -> Done | None:
+    """A line of a finished picture; None where it is damaged, and the picture is done again."""
+    try:
+        done = Done(**value)  # type: ignore[arg-type]  # whatever the file says
+        results = {str(suffix): int(length) for suffix, length in done.results.items()}
+        classes = [int(class_id) for class_id in done.classes]
+        segments = None if done.segments is None else (int(done.segments[0]), int(done.segments[1]))
+    except (TypeError, ValueError, AttributeError, IndexError):
+        return None
+    if not set(results) <= set(RESULT_SUFFIXES) or not isinstance(done.name, str):
+        return None
+    return done._replace(results=results, classes=classes, segments=segments)
+
+
+def _is_below(stem: object) -> bool:
+    """Whether a stem stays in its folder: results are removed by what the list says."""
+    if not isinstance(stem, str) or not stem or "\0" in stem:
+        return False
+    path = PurePosixPath(stem)
+    return not path.is_absolute() and ".." not in path.parts
+
+
+def _size(path: Path) -> int:
+    try:
+        return path.stat().st_size
+    except OSError:
+        return -1
+
+
+def _plain(settings: Mapping[str, Any]) -> dict[str, Any]:
+    """As they come back from the file."""
+    value: dict[str, Any] = json.loads(json.dumps(dict(settings)))
+    return value
