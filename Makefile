@@ -98,6 +98,7 @@ benchmarks: $(TEST_INSTALLED) ## measure again what docs/performance.md says abo
 	-$(BENCH) loss --pixels 4096 --classes 1284,100000,1000000 --distances euclidean,linear \
 	  --methods dense,torch,nearest-index,streaming --json benchmarks/loss_million.json
 	$(BENCH) predict --json benchmarks/predict.json
+	$(BENCH) predict-files --rounds 3 --json benchmarks/predict_files.json
 	$(BENCH) models --json benchmarks/models.json
 	$(BENCH) app --json benchmarks/app.json
 	$(MAKE) performance

@@ -22,6 +22,7 @@ def add_bench(commands: Commands) -> None:
     _add_models(actions)
     _add_loss(actions)
     _add_predict(actions)
+    _add_predict_files(actions)
     _add_prepare(actions)
     _add_loading(actions)
     _add_app(actions)
@@ -250,6 +251,37 @@ def _predict(options: argparse.Namespace) -> Outcome:
     )
     shown = ("peak_bytes", "seconds", "loss_error", "note")
     return _costs(rows, options, "{method} {classes}", shown)
+
+
+def _add_predict_files(actions: Commands) -> None:
+    text = "pictures a second of predicting files, beside a plain loop over a dense model"
+    parser = _action(actions, "predict-files", _predict_files, text)
+    parser.add_argument("--sizes", default="512,1024", help="sides of the pictures in pixels")
+    parser.add_argument("--methods", default="embedding,dense,torch", help="comma separated")
+    parser.add_argument("--classes", type=int, default=1284)
+    parser.add_argument("--dim", type=int, default=12, help="dimensions of the embedding")
+    parser.add_argument("--backbone", default="mobilenetv2_100", help="a timm model")
+    parser.add_argument("--pictures", type=int, default=8, help="timed, after one that is not")
+    parser.add_argument(
+        "--rounds", type=int, default=1, help="times all rows are measured, taking turns"
+    )
+    parser.add_argument("--device", default="auto", help="auto, cpu or cuda")
+
+
+def _predict_files(options: argparse.Namespace) -> Outcome:
+    from workbench.benchmarks import memory, predict_files
+
+    rows = predict_files.run_predict_files(
+        memory.parse_counts(options.sizes, flag="--sizes"),
+        options.methods.split(","),
+        classes=options.classes,
+        dim=options.dim,
+        backbone=options.backbone,
+        pictures=options.pictures,
+        rounds=options.rounds,
+        device=options.device,
+    )
+    return _outcome(rows, options, "{method}, {size} pixels a side", predict_files.SHOWN)
 
 
 def _add_prepare(actions: Commands) -> None:

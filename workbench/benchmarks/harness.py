@@ -34,6 +34,7 @@ MEASUREMENTS: dict[str, str] = {
     "memory": "workbench.benchmarks.step:measure_step",
     "models": "workbench.benchmarks.models:measure_model",
     "predict": "workbench.benchmarks.predict:measure_predict",
+    "predict-files": "workbench.benchmarks.predict_files:measure_predict_files",
     "prepare-load": "workbench.benchmarks.prepare:measure_load",
     "prepare-reference": "workbench.benchmarks.prepare:measure_reference",
     "step": "workbench.benchmarks.step:measure_step",

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from workbench.benchmarks.report_app import render_app
+from workbench.benchmarks.report_files import render_files
 from workbench.benchmarks.report_loading import render_loading
 from workbench.benchmarks.report_loss import (
     render_loss,
@@ -65,6 +66,7 @@ SECTIONS: dict[str, Section] = {
     "roofline_gpu": Section(render_roofline),
     "throughput_gpu": Section(render_throughput),
     "predict": Section(render_predict, drawn=True),
+    "predict_files": Section(lambda rows, _: render_files(rows)),
     "prepare": Section(lambda rows, _: render_prepare(rows)),
     "loading": Section(lambda rows, _: render_loading(rows)),
     "app": Section(lambda rows, _: render_app(rows)),

@@ -1,0 +1,55 @@
+"""The section about predicting files on the page about performance."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from workbench.benchmarks.report_text import busy, mib, pick, place, significant
+
+Row = Mapping[str, Any]
+
+_FILES = """\
+## Predicting files, pictures a second
+
+From JPEG files to 16-bit masks, {classes:,} classes, DeepLabV3+ over {backbone} with random \
+weights, as `workbench bench predict-files` measures it. `embedding` and `dense` are \
+`workbench predict` with both kinds of model; `torch` is a plain loop over pictures with the \
+dense model: all logits at full size, then the largest. Memory is what is taken beyond the \
+loaded model.
+
+Machine: {place}.
+{busy}
+| side, pixels | method | pictures/s | times `torch` | peak, MiB |
+|---:|---|---:|---:|---:|
+{table}
+
+```sh
+workbench bench predict-files --sizes {sizes} --json benchmarks/predict_files.json
+```
+"""
+
+
+def render_files(rows: Sequence[Row]) -> str:
+    """The section about ``benchmarks/predict_files.json`` as Markdown."""
+    first = rows[0]
+    table = []
+    for row in rows:
+        head = f"| {row['size']:,} | {row['method']} |"
+        if row["peak_bytes"] is None:
+            table.append(f"{head} {row['note']} | | |")
+            continue
+        plain = pick(rows, size=row["size"], method="torch")
+        times = significant(plain["seconds"] / row["seconds"]) if plain else ""
+        note = f" ({row['note']})" if row["note"] else ""
+        table.append(
+            f"{head} {row['images_per_second']:.2f}{note} | {times} | {mib(row['peak_bytes'])} |"
+        )
+    return _FILES.format(
+        classes=first["classes"],
+        backbone=first["backbone"],
+        place=place(first),
+        busy=busy(rows),
+        table="\n".join(table),
+        sizes=",".join(str(size) for size in sorted({row["size"] for row in rows})),
+    )
