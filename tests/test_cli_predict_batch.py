@@ -94,6 +94,39 @@ def test_a_moved_run_goes_on(cli: Cli, photos: Path, tmp_path: Path) -> None:
     assert told(cli("predict", tmp_path / "second", photos, "--out", out, "--json"))["skipped"] == 3
 
 
+def test_another_picture_of_the_same_name_is_no_change(
+    cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path
+) -> None:
+    out, other = tmp_path / "out", draw(tmp_path / "other" / "a.png", 7)
+    told(cli("predict", run.path, photos / "a.png", "--out", out, "--json"))
+    before = (out / "a.png").read_bytes()
+    done = cli("predict", run.path, other, "--out", out)
+    assert done.returncode == 2
+    assert f"is the result of {photos / 'a.png'} and would be that of {other}" in done.stderr
+    assert (out / "a.png").read_bytes() == before
+    # A folder that was moved holds the same pictures.
+    photos.rename(tmp_path / "moved")
+    moved = tmp_path / "moved" / "a.png"
+    assert told(cli("predict", run.path, moved, "--out", out, "--json"))["skipped"] == 1
+
+
+def test_two_processes_take_turns(
+    cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path
+) -> None:
+    from workbench.runs import lock
+
+    out = tmp_path / "out"
+    call = ("predict", run.path, photos, "--out", out, "--json")
+    told(cli(*call))
+    held = lock.acquire(out)
+    try:
+        done = cli(*call)
+    finally:
+        lock.release(held)
+    assert done.returncode == 2 and f"{out} is being written by another process" in done.stderr
+    assert told(cli(*call))["skipped"] == 3
+
+
 def test_a_list_of_a_stranger_removes_nothing_outside(
     cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path
 ) -> None:

@@ -12,7 +12,7 @@ import hashlib
 import os
 import warnings
 from collections import deque
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -139,20 +139,14 @@ def predict_files(
         **{"tile": tiling.tile, "overlap": tiling.overlap, "overlay": wanted.overlay},
         **{"rle": wanted.segments, "top_k": wanted.top_k, "weights": digest(segmenter)},
     }
-    manifest = Manifest(out)
+    with _full_disk_told(out):
+        return _predict(segmenter, found, out, settings, wanted, tiling, replace=replace)
+
+
+@contextlib.contextmanager
+def _full_disk_told(out: Path) -> Iterator[None]:
     try:
-        manifest.read()
-        if not replace:
-            manifest.check(settings)
-        _check_targets(out, found.pictures, manifest)
-        if replace:
-            manifest.clear()
-        manifest.start(settings, [picture.stem for picture in found.pictures])
-        manifest.remove_leftovers()
-        with warnings.catch_warnings():
-            # Pillow's, about files of which it then says that they are damaged.
-            warnings.filterwarnings("ignore", module=r"PIL\.")
-            return _Work(segmenter, manifest, wanted, tiling).run(found)
+        yield
     except OSError as error:
         if error.errno not in (errno.ENOSPC, errno.EDQUOT):
             raise
@@ -160,15 +154,56 @@ def predict_files(
             f"{out}: no room is left on the disk; make room and give the same command again, "
             "what is done stays"
         ) from error
+
+
+def _predict(
+    segmenter: Segmenter,
+    found: Found,
+    out: Path,
+    settings: dict[str, Any],
+    wanted: Wanted,
+    tiling: Tiling,
+    *,
+    replace: bool,
+) -> Batch:
+    manifest = Manifest(out).read()
+    if not replace:
+        manifest.check(settings)
+    _check_targets(out, found.pictures, manifest, replace=replace)
+    try:
+        manifest.hold()
+        manifest.read()  # another process may have been at it since
+        if replace:
+            manifest.clear()
+        manifest.check(settings)
+        manifest.start(settings, [picture.stem for picture in found.pictures])
+        manifest.remove_leftovers()
+        with warnings.catch_warnings():
+            # Pillow's, about files of which it then says that they are damaged.
+            warnings.filterwarnings("ignore", module=r"PIL\.")
+            return _Work(segmenter, manifest, wanted, tiling).run(found)
     finally:
         manifest.close()
 
 
-def _check_targets(out: Path, pictures: Sequence[Picture], manifest: Manifest) -> None:
-    """Makes sure that results replace nothing but earlier results of the same batch."""
+def _check_targets(
+    out: Path, pictures: Sequence[Picture], manifest: Manifest, *, replace: bool
+) -> None:
+    """Makes sure that results replace nothing but earlier results of the same pictures."""
     root, own = os.path.realpath(out), manifest.results()
     sources = {os.path.realpath(picture.path) for picture in pictures}
     for picture in pictures:
+        before = None if replace else manifest.done.get(picture.stem)
+        if (
+            before is not None
+            and before.path != os.path.realpath(picture.path)
+            and os.path.exists(before.path)
+            and not _is_done(manifest, picture)
+        ):
+            raise DataError(
+                f"{out / picture.stem} is the result of {as_text(before.path)} and would be "
+                f"that of {picture.path}, too; choose another --out"
+            )
         for suffix in RESULT_SUFFIXES:
             name = picture.stem + suffix
             target = os.path.join(root, name)
@@ -179,6 +214,14 @@ def _check_targets(out: Path, pictures: Sequence[Picture], manifest: Manifest) -
             else:
                 continue
             raise DataError(f"{out / name}: {what}; choose another --out")
+
+
+def _is_done(manifest: Manifest, picture: Picture) -> bool:
+    try:
+        status = picture.path.stat()
+    except OSError:
+        return False
+    return manifest.is_done(picture.stem, status.st_size, status.st_mtime_ns)
 
 
 class _Writing(NamedTuple):
@@ -207,7 +250,7 @@ class _Work:
 
     def run(self, found: Found) -> Batch:
         """Segments what is not done yet."""
-        todo = [picture for picture in found.pictures if not self._is_done(picture)]
+        todo = [picture for picture in found.pictures if not _is_done(self._manifest, picture)]
         skipped = len(found.pictures) - len(todo)
         readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="read")
         writers = ThreadPoolExecutor(_THREADS, thread_name_prefix="write")
@@ -231,13 +274,6 @@ class _Work:
             readers.shutdown(cancel_futures=True)
             writers.shutdown(cancel_futures=True)
         return self._batch(found, skipped)
-
-    def _is_done(self, picture: Picture) -> bool:
-        try:
-            status = picture.path.stat()
-        except OSError:
-            return False
-        return self._manifest.is_done(picture.stem, status.st_size, status.st_mtime_ns)
 
     def _segment(
         self, picture: Picture, future: Future[ReadPicture], writers: ThreadPoolExecutor
@@ -308,6 +344,7 @@ class _Work:
         self._manifest.add(
             Done(
                 stem=stem,
+                path=os.path.realpath(one.picture.path),
                 name=one.picture.name,
                 size=one.read.size,
                 mtime_ns=one.read.mtime_ns,

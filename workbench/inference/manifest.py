@@ -12,7 +12,8 @@ import json
 import os
 import re
 import time
-from collections.abc import Iterable, Mapping
+from array import array
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any, BinaryIO, Final, NamedTuple, Self
 
@@ -39,6 +40,7 @@ class Done(NamedTuple):
 
     Attributes:
         stem: Of its results.
+        path: The picture's file, absolute.
         name: In lists of results.
         size: Bytes of the picture's file.
         mtime_ns: When it was last changed.
@@ -48,11 +50,12 @@ class Done(NamedTuple):
     """
 
     stem: str
+    path: str
     name: str
     size: int
     mtime_ns: int
     results: dict[str, int]
-    classes: list[int]
+    classes: Sequence[int]
     segments: tuple[int, int] | None = None
 
 
@@ -83,14 +86,15 @@ class Manifest:
         return self.out / NAME
 
     def read(self) -> Self:
-        """Reads what is there, if anything is.
+        """Reads what is there, if anything is; again where another process may have added to it.
 
         Raises:
             DataError: The file is damaged, or of something else.
         """
+        self.planned, self.done, self._settings, self._length = set(), {}, None, 0
         try:
             data = self.path.read_bytes()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return self
         self._length = data.rfind(b"\n") + 1
         lines = data[: self._length].splitlines()
@@ -139,12 +143,7 @@ class Manifest:
             )
 
     def start(self, settings: Mapping[str, Any], stems: Iterable[str]) -> None:
-        """Takes the folder and notes what is to come, before any result is written.
-
-        Raises:
-            RunError: Another process writes there.
-        """
-        self.hold()
+        """Notes what is to come, before any result is written; only under the lock."""
         new = sorted(set(stems) - self.planned)
         first = self._file is None and self._settings is None
         self._file = os.open(self.path, os.O_RDWR | os.O_CREAT, 0o666)
@@ -159,15 +158,19 @@ class Manifest:
         self._sync()
 
     def hold(self) -> None:
-        """Takes the folder's lock, and makes the folder where there is none."""
+        """Takes the folder's lock, and makes the folder where there is none.
+
+        Raises:
+            RunError: Another process writes there.
+        """
         self.out.mkdir(parents=True, exist_ok=True)
         if self._lock is None:
             self._lock = lock.acquire(self.out)
 
     def add(self, done: Done) -> None:
         """Notes a finished picture; reaches the disk within a second or at the end."""
-        self._append({"done": done._asdict()})
-        self.done[done.stem] = done
+        self._append({"done": {**done._asdict(), "classes": list(done.classes)}})
+        self.done[done.stem] = done._replace(classes=_compact(done.classes))
         if time.monotonic() - self._synced > _SYNC_SECONDS:
             self._sync()
 
@@ -192,8 +195,7 @@ class Manifest:
         )
 
     def clear(self) -> None:
-        """Removes all that belongs to the batch, the list itself last."""
-        self.hold()
+        """Removes all that belongs to the batch, the list itself last; only under the lock."""
         for name in (*sorted(self.results()), SEGMENTS, SEGMENT_LINES, NAME):
             (self.out / name).unlink(missing_ok=True)
         self.planned, self.done, self._settings, self._length = set(), {}, None, 0
@@ -246,13 +248,19 @@ def _done(value: object) -> Done | None:
     try:
         done = Done(**value)  # type: ignore[arg-type]  # whatever the file says
         results = {str(suffix): int(length) for suffix, length in done.results.items()}
-        classes = [int(class_id) for class_id in done.classes]
+        classes = _compact(done.classes)
         segments = None if done.segments is None else (int(done.segments[0]), int(done.segments[1]))
-    except (TypeError, ValueError, AttributeError, IndexError):
+    except (TypeError, ValueError, AttributeError, IndexError, OverflowError):
         return None
-    if not set(results) <= set(RESULT_SUFFIXES) or not isinstance(done.name, str):
+    texts = isinstance(done.name, str) and isinstance(done.path, str)
+    if not texts or not results or not set(results) <= set(RESULT_SUFFIXES):
         return None
     return done._replace(results=results, classes=classes, segments=segments)
+
+
+def _compact(classes: Sequence[int]) -> Sequence[int]:
+    """A tenth of a list's memory, where there are as many of them as pictures."""
+    return array("i", classes)
 
 
 def _is_below(stem: object) -> bool:
