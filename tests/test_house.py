@@ -36,6 +36,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "bench_commands": BASE | {"benchmarks", "command", "runs"},
     "data_commands": BASE | {"command", "datasets"},
     "experiment_commands": BASE | {"command", "experiments"},
+    "export_commands": BASE | {"command", "export", "runs", "sharing"},
     "import_commands": BASE | {"command", "evaluation"},
     "memory_model": set(),
     "model_commands": BASE | {"command", "models"},
@@ -53,6 +54,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": BASE | {"vocabulary"},
     "evaluation": BASE | PARTS | TABLES | RESULTS | {"config", "processes", "runs", "vocabulary"},
     "inference": BASE | PARTS | TABLES | {"config", "runs", "vocabulary"},
+    "export": BASE | TABLES | {"inference", "models", "runs", "vocabulary"},
     # A shared model is a model with what is known about it, the terms of its data included.
     "sharing": BASE | RESULTS | {"config", "datasets", "models", "runs", "vocabulary"},
     "segmenter": BASE
@@ -62,7 +64,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     | PARTS
     | TABLES
     | RESULTS
-    | {"colors", "config", "runs", "trainers", "vocabulary"},
+    | {"colors", "config", "export", "runs", "trainers", "vocabulary"},
     # Experiments are trainings that are compared: they know everything below.
     "experiments": BASE
     | PARTS
@@ -93,11 +95,15 @@ ONLY_FOR: dict[str, set[str]] = {
     "numba": {"kernels"},
     "llvmlite": {"kernels"},
     "triton": {"kernels"},
+    "onnx": {"export"},
+    "onnxruntime": {"benchmarks", "export"},
+    "onnxscript": {"export"},
 }
 
 HEAVY = (
     *("umap", "streamlit", "timm", "torchvision", "plotly", "accelerate", "pycocotools"),
     *("matplotlib", "faiss", "huggingface_hub", "segmentation_models_pytorch"),
+    *("onnx", "onnxruntime", "onnxscript"),
 )
 
 

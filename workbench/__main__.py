@@ -25,6 +25,7 @@ from workbench.command import (
 from workbench.data_commands import add_data
 from workbench.errors import ConfigError, RunError, WorkbenchError, is_out_of_memory
 from workbench.experiment_commands import add_experiment
+from workbench.export_commands import add_export
 from workbench.import_commands import add_import
 from workbench.model_commands import add_models
 from workbench.predict_commands import add_predict
@@ -139,6 +140,7 @@ def _build_parser() -> argparse.ArgumentParser:
         _add_project,
         add_predict,
         _add_pack,
+        add_export,
         add_sharing,
         add_vocabulary,
         add_bench,

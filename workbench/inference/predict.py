@@ -52,8 +52,8 @@ def labels_of(output: ModelOutput, distance: str, *, budget: int = DEFAULT_BUDGE
         (B, H, W) int64.
     """
     labels = []
-    for features in output.pixels.float():
-        full = upsample(features[None], output.size)[0]
+    for features in output.pixels:
+        full = at_full_size(features[None], output.size)[0]
         if output.classes is None:
             labels.append(full.argmax(dim=0))
             continue
@@ -61,3 +61,8 @@ def labels_of(output: ModelOutput, distance: str, *, budget: int = DEFAULT_BUDGE
         nearest, _ = nearest_classes(pixels, output.classes, get_distance(distance), budget=budget)
         labels.append(nearest.reshape(output.size))
     return torch.stack(labels)
+
+
+def at_full_size(pixels: Tensor, size: tuple[int, int]) -> Tensor:
+    """Embeddings (B, D, h, w) of any precision as (B, D, H, W) fp32; normalise afterwards."""
+    return upsample(pixels.float(), size)

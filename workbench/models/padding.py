@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import math
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -12,12 +12,20 @@ from torch.nn import functional
 def pad(images: Tensor, multiple: int, least: int = 1) -> Tensor:
     """Repeats the last row and column until both sides are multiples, and no shorter than least."""
     height, width = images.shape[-2:]
-    right, below = (
-        max(least, math.ceil(side / multiple) * multiple) - side for side in (width, height)
-    )
-    if not right and not below:
+    right, below = (_padded(side, multiple, least) - side for side in (width, height))
+    if not torch.compiler.is_exporting() and not right and not below:
         return images
     return functional.pad(images, (0, right, 0, below), mode="replicate")
+
+
+def _padded(side: int, multiple: int, least: int) -> int:
+    # Without a negative number: ONNX rounds those the other way.
+    full = (side + multiple - 1) // multiple * multiple
+    if least <= multiple:  # what need not be compared is not: an exported graph's sizes are open
+        return full
+    larger: Any = torch.sym_max  # of sizes that are known or not; int() would fix them
+    fitting: int = larger(least, full)
+    return fitting
 
 
 def without_padding(outputs: Tensor, padded: tuple[int, int], size: tuple[int, int]) -> Tensor:
@@ -37,13 +45,22 @@ def without_padding(outputs: Tensor, padded: tuple[int, int], size: tuple[int, i
     """
     for dim, full, side in zip((-2, -1), padded, size, strict=True):
         low = outputs.shape[dim]
-        touched = -(-side * low // full)
-        stretch = touched * full / (low * side)
-        if stretch > 1:
+        touched, stretch = _cells(side, low, full)
+        if torch.compiler.is_exporting() or stretch > 1:
             outputs = _resampled(outputs, dim, touched, stretch)
         else:
             outputs = outputs.narrow(dim, 0, touched)
     return outputs
+
+
+def _cells(side: int, low: int, full: int) -> tuple[int, float]:
+    """Cells that a side touches, and by what they are too large to divide it evenly."""
+    if torch.compiler.is_exporting():  # of open sizes torch understands only simple fractions
+        cell = full // low
+        touched = (side + cell - 1) // cell
+        return touched, touched * cell / side
+    touched = -(-side * low // full)
+    return touched, touched * full / (low * side)
 
 
 def _resampled(outputs: Tensor, dim: int, cells: int, stretch: float) -> Tensor:
