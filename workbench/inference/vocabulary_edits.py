@@ -23,6 +23,7 @@ from workbench.constants import IGNORE_INDEX
 from workbench.distances import get_distance
 from workbench.errors import DataError
 from workbench.inference.class_sets import check_fit
+from workbench.inference.pushed_rows import pushed_row
 from workbench.inference.vocabulary_rows import merged_row, new_row, with_row
 from workbench.neighbours import top_k_products
 from workbench.runs.class_file import ClassSet
@@ -110,20 +111,29 @@ Edit = Add | Rename | Merge | Subset | Load
 
 
 def add_class(
-    classes: ClassSet, name: str, embeddings: Tensor, *, margin: float = SEPARATION_MARGIN
+    classes: ClassSet,
+    name: str,
+    embeddings: Tensor,
+    *,
+    others: Tensor | None = None,
+    marked: float = 0.5,
+    margin: float = SEPARATION_MARGIN,
 ) -> Edited:
     """Adds a class from the embeddings of some of its pixels; it gets the last id.
 
     Its row is the direction of the mean of the *unit* embeddings, so that a bright pixel with
-    a long vector counts no more than another. For a normalised distance that is all. The
-    linear distance also compares lengths: the row gets the median length of the other rows,
-    and the median bias, raised where needed until half of the given pixels are given the
-    class; with less it would not even be predicted where it was shown.
+    a long vector counts no more than another. Where pixels are known that are not of the class,
+    it is pushed away from them, see ``pushed_rows``. For a normalised distance that is all. For
+    the linear distance, which also compares lengths, it is not pushed: it gets the median length
+    of the other rows, and the median bias, raised where needed until half of the given pixels
+    are given the class; with less it would not even be predicted where it was shown.
 
     Args:
         classes: The classes so far.
         name: Of the new class, not taken yet.
         embeddings: (n, D) pixel embeddings, not normalised, n >= 1.
+        others: (m, D) those of pixels of the same pictures that are not of the class.
+        marked: Share of the pictures' pixels that is of the class, beside ``others``.
         margin: Distance to another class below which ``near`` names it.
 
     Raises:
@@ -139,16 +149,21 @@ def add_class(
     if not bool(pixels.isfinite().all()):
         raise DataError(f"class {name!r}: a marked pixel has no finite embedding; mark others")
     row = _mean_direction(pixels, f"class {name!r}: the marked pixels")
+    if others is not None and get_distance(classes.distance).normalized:
+        inside, outside, table = (
+            functional.normalize(vectors.detach().cpu().float(), dim=1)
+            for vectors in (pixels, others, classes.weight)
+        )
+        row = pushed_row(inside, outside, table, marked)
     bias = None
     if not get_distance(classes.distance).normalized:
         row = row * classes.weight.norm(dim=1).median()
         bias = _fair_bias(classes, pixels, row)[None]
-    table = with_row(classes.vocabulary.table, new_row(classes.vocabulary, name))
     edited = _replaced(
         classes,
         torch.cat([classes.weight, row[None]]),
         None if classes.bias is None or bias is None else torch.cat([classes.bias, bias]),
-        table,
+        with_row(classes.vocabulary.table, new_row(classes.vocabulary, name)),
     )
     lookup = np.arange(len(classes), dtype=np.int64)
     return Edited(edited, lookup, nearest_within(edited, len(classes), margin))
