@@ -62,6 +62,22 @@ def test_a_second_call_does_only_what_is_missing(
     assert names == ["a.png", "b.JPG", "c.png", "sub/a.png"]
 
 
+def test_what_a_kill_left_half_written_goes(
+    cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    call = ("predict", run.path, photos, "--out", out, "--json")
+    told(cli(*call))
+    torn = [out / f".tmp-1-abcdef01-{name}" for name in ("a.topk.npz", SEGMENTS)]
+    torn.append(out / "sub" / ".tmp-1-abcdef01-a.png")
+    others = [out / ".tmp-1-abcdef01-thesis.png", out / ".tmp-thesis"]
+    for path in (*torn, *others):
+        path.write_text("half")
+    told(cli(*call))
+    assert not any(path.exists() for path in torn)
+    assert all(path.exists() for path in others)
+
+
 def test_other_settings_are_told_and_replace_starts_over(
     cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path
 ) -> None:
