@@ -20,6 +20,16 @@ from workbench.runs.class_file import ClassSet
 Exported = Callable[[str, str], Path]
 REPOSITORY = Path(__file__).resolve().parents[2]
 
+KINDS = pytest.mark.parametrize(
+    ("distance", "format"),
+    [
+        ("euclidean", "onnx"),
+        ("euclidean", "pt2"),
+        ("linear", "onnx"),
+        pytest.param("linear", "pt2", marks=pytest.mark.slow),
+    ],
+)
+
 
 def scores(
     model: SegmentationModel, images: np.ndarray, weight: torch.Tensor, bias: torch.Tensor | None
@@ -47,8 +57,7 @@ def check(labels: np.ndarray, distances: np.ndarray, wanted: np.ndarray, linear:
     np.testing.assert_allclose(distances, truth, atol=2e-4)
 
 
-@pytest.mark.parametrize("format", ["onnx", "pt2"])
-@pytest.mark.parametrize("distance", ["euclidean", "linear"])
+@KINDS
 def test_pictures_of_any_size(exported: Exported, distance: str, format: str) -> None:
     """Odd sides, several pictures, a side longer than a strip of the search."""
     model, run = make_model(distance), load_exported(exported(distance, format), trusted=True)
@@ -62,8 +71,7 @@ def test_pictures_of_any_size(exported: Exported, distance: str, format: str) ->
         assert len(np.unique(labels)) > 5
 
 
-@pytest.mark.parametrize("format", ["onnx", "pt2"])
-@pytest.mark.parametrize("distance", ["euclidean", "linear"])
+@KINDS
 @pytest.mark.parametrize("count", [2, 300, 1284])
 def test_other_classes_need_no_new_export(
     exported: Exported, distance: str, format: str, count: int
@@ -230,9 +238,9 @@ class Astray(torch.nn.Module):
 
 
 def test_a_file_that_differs_is_not_written(tmp_path: Path) -> None:
-    out, format = tmp_path / "a.onnx", "onnx"
+    out, format = tmp_path / "a.pt2", "pt2"
     out.write_bytes(b"the old one")
-    model = make_model()
+    model = make_model(dense=True)
     model.network = Astray(model.network)
     with pytest.raises(RunError, match="nothing was written"):
         export_model(model, vocabulary(CLASSES), out, format)
