@@ -7,6 +7,7 @@ standard error. An error is one line and exit code 2; ``--debug`` shows the trac
 from __future__ import annotations
 
 import argparse
+import errno
 import sys
 from collections.abc import Sequence
 from pathlib import Path
@@ -88,6 +89,11 @@ def _outside_our_hands(error: Exception) -> str | None:
     """One line for what the machine refused; None for what may be a defect of ours."""
     if isinstance(error, OSError) and error.filename is not None:
         return f"{error.filename}: {error.strerror}; choose another place or make room"
+    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
+        return (
+            "no room is left on the disk; make room and give the same command again, a training "
+            "with --resume"
+        )
     if is_out_of_memory(error):  # a step of a training says more, before it comes here
         return (
             "out of memory; close what else takes it, or use smaller pictures, a smaller network "

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import json
 import os
 import signal
@@ -8,6 +9,7 @@ import subprocess
 import sys
 import textwrap
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -24,6 +26,21 @@ def test_a_failing_writer_leaves_the_old_file_and_nothing_else(tmp_path: Path) -
         raise RuntimeError
     assert target.read_text() == "old"
     assert os.listdir(tmp_path) == ["file.txt"]
+
+
+@pytest.mark.parametrize("lend", [atomic.atomic_file, atomic.atomic_directory])
+def test_a_full_disk_says_which_file_had_no_room(tmp_path: Path, lend: Any) -> None:
+    """The system names the file that cannot be opened, but not the one that cannot grow."""
+    with pytest.raises(OSError, match="No space left") as caught, lend(tmp_path / "mine"):
+        raise OSError(errno.ENOSPC, "No space left on device")
+    assert caught.value.filename == str(tmp_path / "mine")
+    with pytest.raises(OSError) as caught, lend(tmp_path / "mine"):
+        raise OSError(errno.EROFS, "Read-only file system", "another")
+    assert caught.value.filename == "another"
+    with pytest.raises(OSError, match="cannot identify") as caught, lend(tmp_path / "mine"):
+        raise OSError("cannot identify image file")  # Pillow's: not of the system
+    assert caught.value.filename is None
+    assert os.listdir(tmp_path) == []
 
 
 def test_a_failing_writer_leaves_the_old_folder_and_nothing_else(tmp_path: Path) -> None:

@@ -55,6 +55,17 @@ def _is_running(process: int) -> bool:
 
 
 @contextmanager
+def naming(path: Path) -> Iterator[None]:
+    """Has an error of the system say which file it is about: one of writing alone does not."""
+    try:
+        yield
+    except OSError as error:
+        if error.filename is None and error.errno is not None:
+            error.filename = os.fspath(path)
+        raise
+
+
+@contextmanager
 def atomic_file(path: Path | str, *, sync: bool = True) -> Iterator[Path]:
     """Lends a temporary path; what is written there appears at `path` on a clean exit.
 
@@ -70,10 +81,11 @@ def atomic_file(path: Path | str, *, sync: bool = True) -> Iterator[Path]:
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = temporary_path(path)
     try:
-        yield temporary
-        if sync:
-            _sync(temporary)
-        os.replace(temporary, path)
+        with naming(path):
+            yield temporary
+            if sync:
+                _sync(temporary)
+            os.replace(temporary, path)
     except BaseException:
         temporary.unlink(missing_ok=True)
         raise
@@ -102,10 +114,11 @@ def atomic_directory(path: Path | str, *, sync: bool = True) -> Iterator[Path]:
     temporary = temporary_path(path)
     temporary.mkdir()
     try:
-        yield temporary
-        for file in temporary.rglob("*") if sync else ():
-            _sync(file)
-        _sync(temporary)
+        with naming(path):
+            yield temporary
+            for file in temporary.rglob("*") if sync else ():
+                _sync(file)
+            _sync(temporary)
         remove_directory(path)
         os.replace(temporary, path)
     except BaseException:
