@@ -17,6 +17,8 @@ from workbench.benchmarks.prepare_data import write_root
 from workbench.datasets import open_dataset
 from workbench.datasets.lvis_coco import LvisCoco, prepare
 from workbench.datasets.mask_jobs import available_cores
+from workbench.errors import RunError
+from workbench.runs import lock
 
 IMAGES = 160
 
@@ -94,6 +96,20 @@ def test_after_sigkill_only_what_is_missing_is_made(
             pd.read_parquet(killed / f"{table}.parquet"),
             pd.read_parquet(uninterrupted / f"{table}.parquet"),
         )
+
+
+def test_a_second_process_is_refused_and_changes_nothing(root: Path, uninterrupted: Path) -> None:
+    masks = uninterrupted / "masks" / "train"
+    unfinished = masks / ".000000000001.png.1.tmp"  # of the first process
+    held = lock.acquire(uninterrupted)
+    try:
+        unfinished.write_bytes(b"half a ma")
+        with pytest.raises(RunError, match=r"is being written by another process \(pid \d+\)"):
+            prepare(root, out=uninterrupted, workers=1)
+        assert unfinished.exists()
+    finally:
+        unfinished.unlink()
+        lock.release(held)
 
 
 def test_class_lists_are_those_of_the_masks(root: Path, uninterrupted: Path) -> None:

@@ -14,6 +14,7 @@ import json
 import shutil
 import time
 from collections.abc import Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
@@ -89,6 +90,7 @@ def prepare(
 
     Raises:
         DataError: No split has both annotations and images, or a file is malformed.
+        RunError: Another process prepares into the same folder.
     """
     started = time.perf_counter()
     root = Path(root).expanduser()
@@ -100,13 +102,14 @@ def prepare(
     mapping = load_mapping(root, legacy_remap)
     notes: list[str] = []
     splits, stuff = _load(root, mapping, notes)
-    _begin(target, mapping, [*(split.lvis for split in splits), *stuff])
     counts: dict[str, MaskCount] = {}
-    for split in splits:
-        counts[split.name] = _make_split(target, split, stuff, mapping, workers)
-    _write_tables(target, mapping, counts)
-    _write_missing(target, splits)
-    _write_images(target, splits, mapping, counts)
+    with _alone(target):
+        _begin(target, mapping, [*(split.lvis for split in splits), *stuff])
+        for split in splits:
+            counts[split.name] = _make_split(target, split, stuff, mapping, workers)
+        _write_tables(target, mapping, counts)
+        _write_missing(target, splits)
+        _write_images(target, splits, mapping, counts)
     return PrepareReport(
         out=target,
         classes=mapping.classes,
@@ -132,14 +135,34 @@ def _load(
     return splits, stuff
 
 
+@contextmanager
+def _alone(target: Path) -> Iterator[None]:
+    """Holds the folder, made if need be: two calls would remove each other's unfinished files."""
+    from workbench.runs import lock
+
+    try:
+        target.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _not_written(target, error) from error
+    held = lock.acquire(target)
+    try:
+        yield
+    finally:
+        lock.release(held)
+
+
+def _not_written(target: Path, error: OSError) -> DataError:
+    return DataError(
+        f"{target}: cannot be written ({error.strerror}); give another folder with --out"
+    )
+
+
 def _begin(target: Path, mapping: Mapping, sources: list[AnnotationFile]) -> None:
     """Makes the folder ready: it holds nothing from other annotations, and can be written."""
     try:
         _discard_other(target, mapping, sources)
     except OSError as error:
-        raise DataError(
-            f"{target}: cannot be written ({error.strerror}); give another folder with --out"
-        ) from error
+        raise _not_written(target, error) from error
 
 
 def _discard_other(target: Path, mapping: Mapping, sources: list[AnnotationFile]) -> None:
