@@ -16,7 +16,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-BASE = {"constants", "errors", "progress"}
+BASE = {"constants", "errors", "plain_yaml", "progress"}
 PARTS = {"datasets", "models", "losses"}
 RESULTS = {"evaluation", "inference"}
 TABLES = {"class_index", "distances", "kernels", "neighbours"}
@@ -27,6 +27,7 @@ TABLES = {"class_index", "distances", "kernels", "neighbours"}
 MAY_IMPORT: dict[str, set[str]] = {
     "constants": set(),
     "errors": set(),
+    "plain_yaml": set(),
     "processes": BASE,
     "progress": set(),
     "colors": BASE,

@@ -104,9 +104,12 @@ class Vocabulary:
         Raises:
             DataError: The file is missing, unreadable or not a vocabulary.
         """
+        from workbench.runs.readers import check_table_size  # runs imports this module
+
         try:
+            check_table_size(Path(path))
             table = pd.read_parquet(path)
-        except (OSError, ValueError) as error:
+        except Exception as error:  # pyarrow raises a different class for every kind of damage
             raise DataError(f"{path}: not a readable vocabulary ({first_line(error)})") from error
         try:
             return cls(table)

@@ -248,3 +248,19 @@ def test_no_absolute_path_is_written(evaluated: RunDirectory) -> None:
 def test_metrics_lines_are_json(run: RunDirectory) -> None:
     run.append_metrics({"step": 1, "loss": float("inf")})
     assert json.loads((run.path / "metrics.jsonl").read_text()) == {"step": 1, "loss": None}
+
+
+DEEP = b"[" * 3000
+
+
+def test_documents_that_are_nested_too_deep_are_damaged(run: RunDirectory) -> None:
+    (run.path / "environment.json").write_bytes(DEEP)
+    with pytest.raises(RunError, match=r"environment\.json is damaged"):
+        run.environment()
+    (run.path / "config.yaml").write_bytes(DEEP)
+    with pytest.raises(RunError, match=r"config\.yaml is damaged .*nested too deep"):
+        run.config()
+    (run.path / "status.json").write_bytes(DEEP)
+    assert run.status()["state"] == "unknown"
+    (run.path / "metrics.jsonl").write_bytes(b'{"step": 1}\n{"a": ' + DEEP + b'\n{"step": 2}\n')
+    assert list(run.metrics()["step"]) == [1, 2]

@@ -8,11 +8,10 @@ from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from workbench.config.names import nearest_name, nearest_setting
 from workbench.config.sections import Run
 from workbench.errors import ConfigError, first_line
+from workbench.plain_yaml import load_plain
 
 
 def to_dict(run: Run) -> dict[str, Any]:
@@ -125,8 +124,8 @@ def from_overrides(base: Run, overrides: Mapping[str, str]) -> Run:
             sections = [key for key, value in known.items() if isinstance(value, dict)]
             raise _unknown(dotted, among=sections)
         try:
-            value = text if isinstance(fields.get(name), str) else yaml.safe_load(text)
-        except yaml.YAMLError as error:
+            value = text if isinstance(fields.get(name), str) else load_plain(text)
+        except ValueError as error:
             raise ConfigError(f"{dotted}: cannot read the value {text!r}") from error
         nested.setdefault(section, {})[name] = value
     return from_dict(nested, base=base)
@@ -152,8 +151,8 @@ def load_yaml(path: Path) -> Run:
         ConfigError: The file cannot be read, is not YAML or holds an invalid field.
     """
     try:
-        values = yaml.safe_load(path.read_text(encoding="utf-8"))
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        values = load_plain(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
         raise ConfigError(f"{path}: cannot read the configuration: {first_line(error)}") from error
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected sections data, model, loss and train")

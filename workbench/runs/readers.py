@@ -4,12 +4,15 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import pandas as pd
-import yaml
 
 from workbench.errors import RunError
+from workbench.plain_yaml import load_plain
+
+MAX_TABLE_BYTES: Final = 2**30
+"""Of a table in memory; an evaluation on 100,000 pictures takes a quarter of it."""
 
 
 def read_json(path: Path, *, remedy: str) -> dict[str, Any]:
@@ -29,7 +32,7 @@ def read_json(path: Path, *, remedy: str) -> dict[str, Any]:
         value = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise missing(path, error, remedy) from error
-    except ValueError as error:  # also undecodable UTF-8
+    except (ValueError, RecursionError) as error:  # also undecodable UTF-8, or nested too deep
         raise broken(path, error, remedy) from error
     if not isinstance(value, dict):
         raise broken(path, "not a JSON object", remedy)
@@ -39,10 +42,10 @@ def read_json(path: Path, *, remedy: str) -> dict[str, Any]:
 def read_yaml(path: Path, *, remedy: str) -> dict[str, Any]:
     """Reads a YAML mapping of plain values; arguments and errors as in `read_json`."""
     try:
-        value = yaml.safe_load(path.read_text(encoding="utf-8"))
+        value = load_plain(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise missing(path, error, remedy) from error
-    except (ValueError, yaml.YAMLError) as error:
+    except ValueError as error:
         raise broken(path, error, remedy) from error
     if not isinstance(value, dict):
         raise broken(path, "not a mapping of settings", remedy)
@@ -54,9 +57,25 @@ def read_parquet(path: Path, *, remedy: str) -> pd.DataFrame:
     if not path.is_file():
         raise missing(path, "no such file", remedy)
     try:
+        check_table_size(path)
         return pd.read_parquet(path)
     except Exception as error:  # pyarrow raises a different class for every kind of damage
         raise broken(path, error, remedy) from error
+
+
+def check_table_size(path: Path) -> None:
+    """Refuses a table that would fill the memory: equal values take no room in the file.
+
+    Raises:
+        ValueError: It would.
+    """
+    import pyarrow.parquet as parquet
+
+    found = parquet.read_metadata(path)
+    groups = (found.row_group(group) for group in range(found.num_row_groups))
+    unpacked = sum(group.total_byte_size for group in groups)
+    if max(found.num_rows * found.num_columns * 8, unpacked) > MAX_TABLE_BYTES:
+        raise ValueError(f"its {found.num_rows} rows are over {MAX_TABLE_BYTES >> 20} MB")
 
 
 def missing(path: Path, reason: object, remedy: str) -> RunError:

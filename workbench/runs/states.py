@@ -13,7 +13,7 @@ from typing import Any, Final, Literal
 import pandas as pd
 
 from workbench.runs import readers
-from workbench.runs.atomic import to_json, write_json, write_text
+from workbench.runs.atomic import naming, to_json, write_json, write_text
 from workbench.runs.folder import RunFolder
 from workbench.runs.lock import is_locked
 
@@ -46,7 +46,7 @@ class StateFiles(RunFolder):
         unknown = {"state": "unknown", "heartbeat": None}
         try:
             status = json.loads((self.path / "status.json").read_text(encoding="utf-8"))
-        except (OSError, ValueError):
+        except (OSError, ValueError, RecursionError):
             return unknown
         if not isinstance(status, dict) or not isinstance(status.get("state"), str):
             return unknown
@@ -97,7 +97,7 @@ class StateFiles(RunFolder):
         """
         path = self.path / "metrics.jsonl"
         line = to_json(record) + "\n"
-        with path.open("ab+") as file:
+        with naming(path), path.open("ab+") as file:
             if file.tell() > 0:
                 file.seek(-1, os.SEEK_END)
                 if file.read(1) != b"\n":  # the writer before was killed within its line
@@ -135,7 +135,7 @@ class StateFiles(RunFolder):
         for line in text.split("\n"):
             try:
                 record = json.loads(line)
-            except ValueError:  # cut by a kill, or being written right now
+            except (ValueError, RecursionError):  # cut by a kill, or being written right now
                 continue
             if isinstance(record, dict):
                 lines.append((line, record))

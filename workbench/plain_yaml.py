@@ -1,0 +1,42 @@
+"""YAML as people write settings: plain values, and no more of them than somebody could mean."""
+
+from __future__ import annotations
+
+from typing import Any, Final
+
+import yaml
+
+MAX_CHARACTERS: Final = 2**18
+"""Of a text; the parser takes seconds for so many, and settings have 2,000."""
+MAX_VALUES: Final = 10_000
+"""Of a document, repeated ones counted each time: nine lines of aliases can mean a billion."""
+
+
+def load_plain(text: str) -> Any:  # noqa: ANN401 - whatever the text holds
+    """Reads a YAML document.
+
+    Args:
+        text: From anywhere.
+
+    Raises:
+        ValueError: It is no YAML, or of too many characters, values or levels; in one line.
+    """
+    if len(text) > MAX_CHARACTERS:
+        raise ValueError(f"its {len(text)} characters are over {MAX_CHARACTERS}")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise ValueError(" ".join(str(error).split())) from error
+    except RecursionError as error:
+        raise ValueError("it is nested too deep") from error
+    left, values = MAX_VALUES, [value]
+    while values:
+        one = values.pop()
+        if isinstance(one, dict):
+            values += [*one, *one.values()]
+        elif isinstance(one, list | tuple | set):
+            values += one
+        left -= 1
+        if left < 0 or len(values) > MAX_VALUES:
+            raise ValueError(f"it holds over {MAX_VALUES} values")
+    return value
