@@ -29,6 +29,11 @@ def first_line(error: BaseException) -> str:
     return next((line for line in said if line), type(error).__name__)
 
 
+def one_line(text: object) -> str:
+    """Foreign text in an error message: one line, not long."""
+    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())[:120]
+
+
 _NO_MEMORY = (
     *("can't allocate memory", "cannot allocate memory", "bad_alloc", "out of memory"),
     *("cublas_status_alloc_failed", "defaultcpuallocator"),

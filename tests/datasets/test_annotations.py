@@ -229,6 +229,13 @@ def test_malformed_segmentations_are_named(
             ' "category_id": 2, "bbox": null}]}',
             "annotation 3: area must be a number and bbox",
         ),
+        (
+            '{"images": [], "annotations": [{"id": 3, "image_id": 1, "category_id": 2,'
+            ' "segmentation": [[1' + "0" * 400 + ", 1, 1, 1, 1, 1]]}]}",
+            "annotation 3: int too large to convert to float",
+        ),
+        ('{"images": [{"id": "a\\nb"}], "annotations": []}', "image a b: 'id' must be"),
+        ('{"images": [], "annotations": [{"id": "a\\n"}]}', "annotation a has no 'segm"),
     ],
 )
 def test_malformed_files_are_named(tmp_path: Path, text: str, message: str) -> None:

@@ -15,8 +15,9 @@ import numpy as np
 import numpy.typing as npt
 from pycocotools import mask as coco
 
+from workbench.datasets.images import MAX_PIXELS
 from workbench.datasets.json_lists import JsonLists
-from workbench.errors import DataError
+from workbench.errors import DataError, one_line
 
 _IMAGE_KEYS: Final = (
     *("id", "width", "height", "coco_url", "file_name"),
@@ -200,7 +201,7 @@ class _Packer:
 
     def add(self, entry: Any) -> None:  # noqa: ANN401 - checked here
         """Packs an annotation, if it is wanted."""
-        name = entry.get("id") if isinstance(entry, dict) else entry
+        name = one_line(entry.get("id") if isinstance(entry, dict) else entry)
         if not isinstance(entry, dict) or "segmentation" not in entry:
             raise DataError(
                 f"{self.loaded.path}: annotation {name} has no 'segmentation'; "
@@ -208,8 +209,8 @@ class _Packer:
             )
         try:
             self._add(entry)
-        except (KeyError, TypeError, ValueError) as error:
-            reason = f"{error} is missing" if isinstance(error, KeyError) else str(error)
+        except (KeyError, TypeError, ValueError, OverflowError) as error:
+            reason = f"{error} is missing" if isinstance(error, KeyError) else one_line(error)
             raise DataError(
                 f"{self.loaded.path}: annotation {name}: {reason}; correct it, or use the "
                 "official file"
@@ -219,7 +220,7 @@ class _Packer:
         image_id, category = entry["image_id"], entry["category_id"]
         if not isinstance(image_id, int) or not isinstance(category, int):
             raise TypeError("image_id and category_id must be whole numbers")
-        self.first.setdefault(image_id, entry.get("id"))
+        self.first.setdefault(image_id, one_line(entry.get("id")))
         if self.keep is not None and image_id not in self.keep:
             return
         segmentation = entry["segmentation"]
@@ -308,8 +309,14 @@ def _image(entry: Any, path: Path) -> dict[str, Any]:  # noqa: ANN401 - checked 
     for key in ("id", "width", "height"):
         value = entry.get(key) if isinstance(entry, dict) else None
         if not isinstance(value, int) or (key != "id" and value < 1):
-            name = entry.get("id") if isinstance(entry, dict) else entry
+            name = one_line(entry.get("id") if isinstance(entry, dict) else entry)
             raise DataError(
                 f"{path}: image {name}: {key!r} must be a whole number; use the official file"
             )
+    if entry["width"] * entry["height"] > MAX_PIXELS:  # which no picture that is read has
+        raise DataError(
+            f"{path}: image {entry['id']}: {one_line(entry['width'])} x "
+            f"{one_line(entry['height'])} pixels are over the limit of {MAX_PIXELS}; use the "
+            "official file"
+        )
     return {key: entry[key] for key in _IMAGE_KEYS if key in entry}

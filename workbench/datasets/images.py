@@ -55,6 +55,11 @@ def opened(path: Path) -> Iterator[Image.Image]:
         raise DataError(f"{path}: the file is missing; restore it") from error
     except PermissionError as error:
         raise DataError(f"{path}: may not be read; change its permissions") from error
+    except MemoryError as error:  # a damaged length asks for gigabytes
+        raise DataError(
+            f"{path}: takes more memory than there is; replace the file with an intact copy, or "
+            "cut the image into tiles"
+        ) from error
     except _UNDECODABLE as error:
         reason = first_line(error).rstrip(".")
         raise DataError(

@@ -69,7 +69,7 @@ def make_masks(jobs: Sequence[MaskJob], fill: int) -> MaskCount:
         if mask is None:
             try:
                 mask = paint(job.regions, job.height, job.width, fill)
-            except (ValueError, TypeError) as error:
+            except (ValueError, TypeError, OverflowError) as error:
                 raise DataError(
                     f"{job.source}: image {job.path.stem}: a segmentation does not fit "
                     f"{job.width} x {job.height} pixels ({error}); use the official file"

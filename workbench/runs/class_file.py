@@ -14,9 +14,9 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NoReturn
 
-from workbench.errors import DataError
+from workbench.errors import DataError, one_line
 from workbench.runs.atomic import write_bytes
-from workbench.runs.vocabulary_json import one_line, vocabulary_from_json, vocabulary_to_json
+from workbench.runs.vocabulary_json import vocabulary_from_json, vocabulary_to_json
 from workbench.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

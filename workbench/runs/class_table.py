@@ -14,7 +14,7 @@ from typing import Any, Final, NoReturn
 
 import pandas as pd
 
-from workbench.errors import DataError, first_line
+from workbench.errors import DataError, first_line, one_line
 from workbench.runs.atomic import write_parquet, write_text
 from workbench.runs.class_file import (
     FORMAT,
@@ -27,7 +27,6 @@ from workbench.runs.class_file import (
 )
 from workbench.runs.vocabulary_json import (
     cells,
-    one_line,
     vocabulary_from_columns,
     vocabulary_to_json,
 )

@@ -13,11 +13,11 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
-from workbench.errors import DataError, RunError
+from workbench.errors import DataError, RunError, one_line
 from workbench.runs import readers
 from workbench.runs.atomic import to_json
 from workbench.runs.checkpoints import load_tensors, save_tensors
-from workbench.runs.vocabulary_json import one_line, vocabulary_from_json, vocabulary_to_json
+from workbench.runs.vocabulary_json import vocabulary_from_json, vocabulary_to_json
 from workbench.vocabulary import Vocabulary
 
 if TYPE_CHECKING:

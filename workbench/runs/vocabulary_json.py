@@ -11,7 +11,7 @@ from typing import Final
 import numpy as np
 import pandas as pd
 
-from workbench.errors import DataError
+from workbench.errors import DataError, one_line
 from workbench.runs.atomic import to_json
 from workbench.vocabulary import Vocabulary
 
@@ -67,11 +67,6 @@ def vocabulary_from_columns(columns: object, count: int) -> Vocabulary:
         return Vocabulary(table[["class_id", *(name for name in table if name != "class_id")]])
     except (DataError, ValueError, TypeError, OverflowError) as error:
         raise DataError(one_line(error)) from error
-
-
-def one_line(text: object) -> str:
-    """Foreign text in an error message: one line, not long."""
-    return " ".join("".join(c if c.isprintable() else " " for c in str(text)).split())[:120]
 
 
 def _is_cell(value: object) -> bool:

@@ -16,8 +16,8 @@ from huggingface_hub import EvalResult, ModelCardData
 
 from workbench import config
 from workbench.datasets import DATASETS, get_dataset
+from workbench.errors import one_line
 from workbench.models import SegmentationModel
-from workbench.runs.vocabulary_json import one_line
 from workbench.sharing.facts import Facts
 from workbench.vocabulary import Vocabulary
 
