@@ -13,12 +13,12 @@ def add_experiment(commands: Commands) -> None:
     """Adds ``experiment``."""
     text = "compare methods at equal memory and time, cell by cell; resumes what was stopped"
     parser = command(commands, "experiment", _experiment, text, json_flag=False)
-    parser.add_argument("name", help=f"one of {', '.join(EXPERIMENTS)}, or photos")
+    parser.add_argument("name", help=f"one of {', '.join(EXPERIMENTS)}, photos or added")
     parser.add_argument(
         "--photos",
         metavar="ROOT",
         type=Path,
-        help="COCO 2017 with panoptic_train2017, for the experiment photos",
+        help="COCO 2017 with panoptic_train2017, for the experiments photos and added",
     )
     parser.add_argument(
         "--json",
@@ -50,6 +50,8 @@ def _experiment(options: argparse.Namespace) -> Outcome:
 
     if options.name == "photos":
         return _photos(options)
+    if options.name == "added":
+        return _added(options)
     experiment = get_experiment(options.name)
     if options.list:
         result = standing(experiment.cells, options.out / experiment.name)
@@ -76,3 +78,12 @@ def _photos(options: argparse.Namespace) -> Outcome:
         raise ConfigError("photos: --photos ROOT says where COCO's photos are")
     done = run_photos(options.photos, options.out, data=options.data, work=options.work)
     return Outcome({"experiment": "photos", "trained": done or "none, all files are there"})
+
+
+def _added(options: argparse.Namespace) -> Outcome:
+    from workbench.experiments.added import run_added
+
+    done = run_added(options.out, data=options.data, work=options.work, photos=options.photos)
+    skipped = "" if options.photos else "; --photos ROOT adds the real ones"
+    told = ", ".join(done) or "none, all files are there"
+    return Outcome({"experiment": "added", "trained": f"{told}{skipped}"})

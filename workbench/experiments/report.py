@@ -11,6 +11,8 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from workbench.errors import DataError
+from workbench.experiments.added import NAME as ADDED
+from workbench.experiments.added import planned_cases
 from workbench.experiments.advice import advice
 from workbench.experiments.photos import NAME, file_names
 from workbench.experiments.plan import (
@@ -21,6 +23,7 @@ from workbench.experiments.plan import (
     World,
     get_experiment,
 )
+from workbench.experiments.report_added import read_added, render_added
 from workbench.experiments.report_photos import read_photos, render_photos
 from workbench.experiments.report_tables import SECTIONS, render_ladder, render_why
 from workbench.experiments.run import read_cells, standing
@@ -109,7 +112,10 @@ def _memories() -> list[int]:
 
 
 def render_page(
-    rows: Sequence[Row], missing: dict[str, list[str]], photos: Sequence[Row] = ()
+    rows: Sequence[Row],
+    missing: dict[str, list[str]],
+    photos: Sequence[Row] = (),
+    added: Sequence[Row] = (),
 ) -> str:
     """The page as Markdown.
 
@@ -117,6 +123,7 @@ def render_page(
         rows: Of all experiments.
         missing: {experiment: names of its cells without a file}.
         photos: Of the experiment on real photos.
+        added: Of the experiment on classes added from masks.
     """
     found = entries(rows)
     parts = [_HEAD, render_protocol(get_experiment("budgets")), render_methods()]
@@ -126,7 +133,7 @@ def render_page(
         if mine:
             parts.append(render(mine, found))
     parts += [render_ladder(found), render_why(found, PICTURE)]
-    parts += [render_photos(photos), render_missing(missing), _REAL_SETS]
+    parts += [render_photos(photos), render_added(added), render_missing(missing), _REAL_SETS]
     return "\n".join(part for part in parts if part)
 
 
@@ -149,7 +156,7 @@ def render_missing(missing: dict[str, list[str]]) -> str:
     """Cells that were planned and not run, so that nobody takes their absence for a result."""
     lines = []
     for name, cells in missing.items():
-        planned = len(file_names() if name == NAME else get_experiment(name).cells)
+        planned = _planned(name)
         if len(cells) == planned:
             lines.append(f"- {name}: none of {planned} cells run yet")
         elif cells:
@@ -158,6 +165,12 @@ def render_missing(missing: dict[str, list[str]]) -> str:
     if not lines:
         return ""
     return "\n".join(["## Planned and not run yet", "", *lines, ""])
+
+
+def _planned(name: str) -> int:
+    if name == NAME:
+        return len(file_names())
+    return len(planned_cases() if name == ADDED else get_experiment(name).cells)
 
 
 def main(source: Path, target: Path) -> None:
@@ -176,6 +189,8 @@ def main(source: Path, target: Path) -> None:
         missing[name] = standing(experiment.cells, source / name).missing
     photos = [name for name in file_names() if not (source / NAME / f"{name}.json").exists()]
     missing[NAME] = photos
+    added = [case.name for case in planned_cases()]
+    missing[ADDED] = [name for name in added if not (source / ADDED / f"{name}.json").exists()]
     unknown = {row["method"] for row in rows} - METHODS.keys()
     if unknown:
         raise DataError(f"{source}: unknown methods {', '.join(sorted(unknown))}")
@@ -183,7 +198,7 @@ def main(source: Path, target: Path) -> None:
         from workbench.experiments.plot import draw_why
 
         write_bytes(target.parent / PICTURE, draw_why(entries(rows)))
-    write_text(target, render_page(rows, missing, read_photos(source)))
+    write_text(target, render_page(rows, missing, read_photos(source), read_added(source)))
 
 
 if __name__ == "__main__":
