@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +16,15 @@ from workbench.vocabulary import Vocabulary, palette
 
 
 def random_run(
-    path: Path, *, dim: int = 6, loss: str = "streaming", classes: int = 300
+    path: Path,
+    *,
+    dim: int = 6,
+    loss: str = "streaming",
+    classes: int = 300,
+    last_names: Sequence[str] = (),
 ) -> RunDirectory:
-    """A run with the weights of a small random network, nothing else."""
+    """A run with the weights of a small random network; its last classes may have names."""
+    names = [*(f"class {index}" for index in range(classes - len(last_names))), *last_names]
     torch.manual_seed(0)
     settings = config.Run(
         model=config.Model(network="small", width=8, embedding_dim=dim, distance="euclidean"),
@@ -26,7 +33,7 @@ def random_run(
     table = pd.DataFrame(
         {
             "class_id": np.arange(classes),
-            "name": [f"class {index}" for index in range(classes)],
+            "name": names,
             "group": "common",
             "supercategory": "",
             "color": palette(classes),
