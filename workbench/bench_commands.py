@@ -22,6 +22,7 @@ def add_bench(commands: Commands) -> None:
     _add_models(actions)
     _add_loss(actions)
     _add_predict(actions)
+    _add_export(actions)
     _add_predict_files(actions)
     _add_prepare(actions)
     _add_loading(actions)
@@ -282,6 +283,21 @@ def _predict_files(options: argparse.Namespace) -> Outcome:
         device=options.device,
     )
     return _outcome(rows, options, "{method}, {size} pixels a side", predict_files.SHOWN)
+
+
+def _add_export(actions: Commands) -> None:
+    text = "memory and time of exported graphs in onnxruntime, beside PyTorch"
+    parser = _action(actions, "export", _export, text)
+    parser.add_argument("--networks", default="small,deeplabv3plus", help="comma separated")
+    parser.add_argument("--size", type=int, default=512, help="side of the picture in pixels")
+    parser.add_argument("--run", type=Path, help="a trained run, compared on its pictures")
+
+
+def _export(options: argparse.Namespace) -> Outcome:
+    from workbench.benchmarks import export
+
+    rows = export.run_export(options.networks.split(","), size=options.size, run=options.run)
+    return _outcome(rows, options, "{network} {method}", export.SHOWN)
 
 
 def _add_prepare(actions: Commands) -> None:

@@ -29,6 +29,7 @@ Spec = Mapping[str, Any]
 Row = dict[str, Any]
 
 MEASUREMENTS: dict[str, str] = {
+    "export": "workbench.benchmarks.export:measure_export",
     "loading": "workbench.benchmarks.loading:measure_loading",
     "loss": "workbench.benchmarks.loss:measure_loss",
     "memory": "workbench.benchmarks.step:measure_step",
