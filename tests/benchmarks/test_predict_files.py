@@ -42,9 +42,12 @@ def test_the_command_writes_rows_and_the_page_has_them(
     cli: Any, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
 ) -> None:
     def in_process(one: Any, *, limit: int | None = None) -> Any:
-        return {**predict_files.describe(one), "peak_bytes": 2**20, "seconds": 0.5} | (
-            {"seconds": 2.0} if one["method"] == "torch" else {}
-        )
+        return {
+            **predict_files.describe(one),
+            "peak_bytes": 2**20,
+            "seconds": 0.5,
+            "cpu_seconds": 1.5,
+        } | ({"seconds": 2.0} if one["method"] == "torch" else {})
 
     monkeypatch.setattr(harness, "run_isolated", in_process)
     done = cli(
@@ -58,8 +61,8 @@ def test_the_command_writes_rows_and_the_page_has_them(
     ]
     assert [row["images_per_second"] for row in rows[:3]] == [2.0, 2.0, 0.5]
     page = report_files.render_files(rows)
-    assert "| 96 | embedding | 2.00 | 4.00 | 1.0 |" in page
-    assert "| 64 | torch | 0.50 | 1.00 | 1.0 |" in page
+    assert "| 96 | embedding | 2 | 4.00 | 1.50 | 1.0 |" in page
+    assert "| 64 | torch | 0.5 | 1.00 | 1.50 | 1.0 |" in page
 
 
 def test_a_row_without_memory_says_so() -> None:

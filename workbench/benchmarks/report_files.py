@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.benchmarks.report_text import busy, mib, pick, place, significant
+from workbench.benchmarks.report_text import busy, mib, pick, place, seconds, significant
 
 Row = Mapping[str, Any]
 
@@ -20,8 +20,8 @@ loaded model.
 
 Machine: {place}.
 {busy}
-| side, pixels | method | pictures/s | times `torch` | peak, MiB |
-|---:|---|---:|---:|---:|
+| side, pixels | method | pictures/s | speed / `torch` | cores' seconds a picture | peak, MiB |
+|---:|---|---:|---:|---:|---:|
 {table}
 
 ```sh
@@ -37,13 +37,14 @@ def render_files(rows: Sequence[Row]) -> str:
     for row in rows:
         head = f"| {row['size']:,} | {row['method']} |"
         if row["peak_bytes"] is None:
-            table.append(f"{head} {row['note']} | | |")
+            table.append(f"{head} {row['note']} | | | |")
             continue
         plain = pick(rows, size=row["size"], method="torch")
         times = significant(plain["seconds"] / row["seconds"]) if plain else ""
         note = f" ({row['note']})" if row["note"] else ""
         table.append(
-            f"{head} {row['images_per_second']:.2f}{note} | {times} | {mib(row['peak_bytes'])} |"
+            f"{head} {row['images_per_second']:.3g}{note} | {times} "
+            f"| {seconds(row['cpu_seconds'])} | {mib(row['peak_bytes'])} |"
         )
     return _FILES.format(
         classes=first["classes"],
