@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import shlex
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -203,38 +202,6 @@ def test_a_class_like_another_comes_with_a_warning(
     said = done(cli, "add", run.path, out, out, "--name", "twin", "--from-mask", *pair)
     assert said["warning"].startswith("'twin' lies 0.")
     assert "from 'first' (class 300): pixels of one may be taken for the other" in said["warning"]
-
-
-def test_the_commands_of_the_page_run(
-    cli: Cli, repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    page = repository / "docs" / "using.md"
-    title = "## Other classes, without training"
-    if not page.exists() or title not in (text := page.read_text(encoding="utf-8")):
-        pytest.skip("docs/using.md has no section about other classes yet")
-    section = text.split(title)[1].split("\n## ")[0]
-    blocks = [block.split("```")[0] for block in section.split("```sh\n")[1:]]
-    lines = "".join(blocks).replace("\\\n", " ").splitlines()
-    assert len(lines) > 5
-    named = ("person", "car", "truck", "bus", "traffic light")
-    own = classes_of_run(random_run(tmp_path / "runs" / "mine", last_names=named))
-    (tmp_path / "photos").mkdir()
-    for number in (1, 2):
-        picture, mask = halves(tmp_path, f"photo{number}")
-        picture.rename(tmp_path / f"photo{number}.jpg")  # what is in it counts, not the suffix
-        mask.rename(tmp_path / f"photo{number}-mask.png")
-    halves(tmp_path / "photos")[1].unlink()
-    pd.DataFrame({"name": ["a", "b"]}).to_csv(tmp_path / "names.csv", index=False)
-    save_file({"weight": own.weight[:2].clone()}, tmp_path / "text.safetensors")
-    monkeypatch.chdir(tmp_path)
-    for line in lines:
-        words = shlex.split(line)
-        assert words[0] == "workbench"
-        if words[1] == "predict":  # each into a folder of its own
-            words[words.index("--out") + 1] = words[words.index("--vocabulary") + 1] + ".out"
-        result = cli(*words[1:])
-        assert result.returncode == 0, (line, result.stderr)
-    assert "kiosk" in read_class_file(tmp_path / "more.safetensors").vocabulary.names
 
 
 def test_mistakes_in_names_are_one_line(cli: Cli, file: Path, tmp_path: Path) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
@@ -16,15 +15,9 @@ from workbench.vocabulary import Vocabulary, palette
 
 
 def random_run(
-    path: Path,
-    *,
-    dim: int = 6,
-    loss: str = "streaming",
-    classes: int = 300,
-    last_names: Sequence[str] = (),
+    path: Path, *, dim: int = 6, loss: str = "streaming", classes: int = 300
 ) -> RunDirectory:
-    """A run with the weights of a small random network; its last classes may have names."""
-    names = [*(f"class {index}" for index in range(classes - len(last_names))), *last_names]
+    """A run with the weights of a small random network, nothing else."""
     torch.manual_seed(0)
     settings = config.Run(
         model=config.Model(network="small", width=8, embedding_dim=dim, distance="euclidean"),
@@ -33,7 +26,7 @@ def random_run(
     table = pd.DataFrame(
         {
             "class_id": np.arange(classes),
-            "name": names,
+            "name": [f"class {index}" for index in range(classes)],
             "group": "common",
             "supercategory": "",
             "color": palette(classes),
