@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import struct
 import warnings
+import zlib
 from pathlib import Path
 from typing import Any
 
@@ -159,6 +160,30 @@ def test_damaged_files(root: Path) -> None:
                 open_dataset("coco-stuff10k", root, "train")[0]
             except DataError as error:
                 assert str(path) in str(error)
+
+
+@pytest.mark.parametrize("compressed", [True, False])
+@pytest.mark.parametrize("kind", [0, 8, 10, 14, 16, 200, 0xFFFF])
+def test_numbers_of_an_unknown_type_do_not_end_the_process(
+    root: Path, kind: int, compressed: bool
+) -> None:
+    """Over these scipy reads memory that is not its own; level 5 counts the types."""
+    savemat(str(map_of(root, 1)), {"S": np.ones((48, 64), np.uint8)}, do_compression=False)
+    data = map_of(root, 1).read_bytes()
+    whole, spoilt = struct.pack("<II", 2, 48 * 64), struct.pack("<II", kind, 48 * 64)
+    assert data.count(whole) == 1
+    data = data.replace(whole, spoilt)
+    if compressed:
+        content = zlib.compress(data[128:])
+        data = data[:128] + struct.pack("<II", 15, len(content)) + content
+    map_of(root, 1).write_bytes(data)
+    assert f"numbers of the unknown type {kind}" in message(root)
+
+
+def test_the_order_of_bytes_is_not_guessed(root: Path) -> None:
+    data = map_of(root, 1).read_bytes()
+    map_of(root, 1).write_bytes(data[:126] + b"XX" + data[128:])
+    assert "the mark of the byte order is missing" in message(root)
 
 
 def test_a_claimed_size_is_not_believed(root: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import struct
+import zlib
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -25,6 +26,11 @@ _LISTS: Final = {"train": "train", "val": "test", "test": "test"}
 _NUMERIC: Final = (
     *("double", "single", "int8", "uint8", "int16", "uint16", "int32", "uint32", "int64", "uint64"),
 )
+_COMPRESSED: Final = 15
+_NUMBER_TYPES: Final = frozenset({1, 2, 3, 4, 5, 6, 7, 9, 12, 13})
+_NUMBER_CLASSES: Final = range(6, 16)
+_HEADER_BYTES: Final = 2**16
+"""Of a variable, in which flags, dimensions, name and the type of its numbers stand."""
 _NAMES_OF_V1_0: Final = 172
 _LAST_THING: Final = 91
 
@@ -145,8 +151,8 @@ def read_label_map(path: Path) -> npt.NDArray[Any]:
             missing or no matrix of ids.
     """
     with _parsing(path):
+        _check_variables(path.read_bytes())  # before scipy looks at it
         found = {name: (shape, kind) for name, shape, kind in whosmat(str(path))}
-        _check_length(path.read_bytes())
         if "S" not in found:
             raise DataError(
                 f"{path}: the variable 'S', the label map, is missing (there: "
@@ -178,20 +184,48 @@ def read_label_map(path: Path) -> npt.NDArray[Any]:
         return ids
 
 
-def _check_length(data: bytes) -> None:
-    """Follows the lengths of the variables: scipy misses it where a file ends behind ``S``.
+def _check_variables(data: bytes) -> None:
+    """Follows the variables: scipy misses it where a file ends behind ``S``, and worse.
 
+    Over an unknown type of numbers it reads memory that is not its own, and the process dies.
     Format: MathWorks, "MAT-File Format", level 5.
 
     Raises:
-        ValueError: A variable is longer than what is left of the file.
+        ValueError: A variable is longer than what is left of the file, or not of numbers.
     """
+    if 0 in data[:4]:  # level 4, as scipy tells it
+        return
     order = {b"IM": "<", b"MI": ">"}.get(data[126:128])
+    if order is None:
+        raise ValueError("the mark of the byte order is missing")
     position = 128
-    while order and position + 8 <= len(data):
-        position += 8 + int(struct.unpack_from(f"{order}I", data, position + 4)[0])
-    if order and position > len(data):
+    while position + 8 <= len(data):
+        kind, length = struct.unpack_from(f"{order}2I", data, position)
+        content = data[position + 8 : position + 8 + length]
+        position += 8 + length
+        if kind == _COMPRESSED:
+            content = zlib.decompressobj().decompress(content, _HEADER_BYTES)[8:]
+        _check_numbers(content[:_HEADER_BYTES], order)
+    if position > len(data):
         raise ValueError("the file ends too early")
+
+
+def _check_numbers(matrix: bytes, order: str) -> None:
+    """Checks the type of a matrix's numbers, behind its flags, dimensions and name."""
+    position, places = 0, []
+    while len(places) < 4 and position + 8 <= len(matrix):
+        kind, length = struct.unpack_from(f"{order}2I", matrix, position)
+        places.append((kind & 0xFFFF if kind >> 16 else kind, position))
+        # Up to four bytes stand in the place of their length; all else is padded to eight.
+        position += 8 if kind >> 16 else 8 + -(-length // 8) * 8
+    if len(places) < 4:
+        return
+    flags = int(struct.unpack_from(f"{order}I", matrix, places[0][1] + 8)[0])
+    if flags & 0xFF in _NUMBER_CLASSES:
+        if flags >> 11 & 1:
+            raise ValueError("complex numbers: values that are no ids")
+        if places[3][0] not in _NUMBER_TYPES:
+            raise ValueError(f"numbers of the unknown type {places[3][0]}")
 
 
 @contextmanager
