@@ -52,33 +52,76 @@ def called(node: ast.Call) -> str:
     return "?"
 
 
+PICKLING = {
+    *("pickle", "_pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"),
+    *("jsonpickle", "runpy", "code", "imp"),
+}
+NEVER = {
+    *("eval", "exec", "compile", "__import__", "os.system", "os.popen"),
+    *("subprocess.getoutput", "subprocess.getstatusoutput"),
+    *(f"yaml.{kind}load{all_}" for kind in ("", "unsafe_", "full_") for all_ in ("", "_all")),
+    *("torch.save", "torch.jit.load", "torch.hub.load", "torch.package.PackageImporter"),
+    *("pandas.read_pickle", "pandas.eval", "numpy.lib.format.read_array"),
+}
+UNSAFE_LOADERS = {f"yaml.{kind}Loader" for kind in ("", "C", "Unsafe", "CUnsafe", "Full", "CFull")}
+
+
+def origins(source: str) -> dict[str, str]:
+    """What the names of imports stand for: `np` -> `numpy`, `load` -> `torch.load`."""
+    found = {"pd": "pandas", "np": "numpy"}
+    for node in nodes(source):
+        if isinstance(node, ast.Import):
+            found |= {one.asname: one.name for one in node.names if one.asname}
+        elif isinstance(node, ast.ImportFrom) and node.module and not node.level:
+            found |= {one.asname or one.name: f"{node.module}.{one.name}" for one in node.names}
+    return found
+
+
+def dotted(node: ast.expr, known: dict[str, str]) -> str:
+    """The full name of an expression: `torch.jit.load`; `?.load` on anything unnamed."""
+    if isinstance(node, ast.Name):
+        return known.get(node.id, node.id)
+    if isinstance(node, ast.Attribute):
+        return f"{dotted(node.value, known)}.{node.attr}"
+    return "?"
+
+
 def dangerous(source: str) -> list[str]:
     """Code that can run what a file says: pickle in all its disguises, eval, a shell."""
-    pickling = {"pickle", "cPickle", "dill", "cloudpickle", "joblib", "shelve", "marshal"}
-    never = {
-        *("eval", "exec", "compile", "__import__", "os.system", "os.popen"),
-        *("yaml.load", "yaml.unsafe_load", "yaml.full_load", "torch.save"),
-        *("pd.read_pickle", "pandas.read_pickle", "?.to_pickle"),
-    }
-    found = []
+    found, known = [], origins(source)
     for node in nodes(source):
         if isinstance(node, ast.Import | ast.ImportFrom):
             names = {alias.name.split(".")[0] for alias in node.names}
             origin = getattr(node, "module", None) or ""
-            bad = (names if isinstance(node, ast.Import) else {origin.split(".")[0]}) & pickling
-            found += [f"line {node.lineno}: imports {name}" for name in sorted(bad)]
+            absolute = not getattr(node, "level", 0)
+            bad = (names if isinstance(node, ast.Import) else {origin.split(".")[0]}) & PICKLING
+            found += [f"line {node.lineno}: imports {name}" for name in sorted(bad) if absolute]
+        elif isinstance(node, ast.Attribute | ast.Name):
+            if dotted(node, known) in UNSAFE_LOADERS:
+                found.append(f"line {node.lineno}: names {dotted(node, known)}")
         elif isinstance(node, ast.Call):
-            name = called(node)
-            options = {k.arg: getattr(k.value, "value", None) for k in node.keywords}
+            name = dotted(node.func, known).removeprefix("builtins.")
+            options = {one.arg: one.value for one in node.keywords}
+            # What is not written out as safe is not safe.
+            pickles = "allow_pickle" in options and not is_false(options["allow_pickle"])
+            shell = "shell" in options and not is_false(options["shell"])
+            whole = not isinstance(options.get("weights_only"), ast.Constant) or is_false(
+                options["weights_only"]
+            )
             if (
-                name in never
+                name in NEVER
                 or name.endswith(".to_pickle")
-                or (name == "torch.load" and options.get("weights_only") is not True)
-                or options.get("allow_pickle") is True
-                or options.get("shell") is True
+                or (name == "torch.load" and whole)
+                or pickles
+                or shell
             ):
                 found.append(f"line {node.lineno}: calls {name}")
     return found
+
+
+def is_false(node: ast.expr) -> bool:
+    """Whether an argument is written out as False."""
+    return isinstance(node, ast.Constant) and node.value is False
 
 
 def ignore_index(source: str) -> list[str]:
@@ -251,6 +294,17 @@ def test_the_checkout_stays_small(tree: dict[str, bytes]) -> None:
         (dangerous, "np.load(path, allow_pickle=True)"),
         (dangerous, "frame[['a']].to_pickle(path)"),
         (dangerous, "subprocess.run(command, shell=True)"),
+        (dangerous, "subprocess.run(command, shell=flag)"),
+        (dangerous, "np.load(path, allow_pickle=flag)"),
+        (dangerous, "from torch import load as read\nread(path)"),
+        (dangerous, "import torch as t\nt.load(path, weights_only=flag)"),
+        (dangerous, "import yaml as y\ny.unsafe_load_all(text)"),
+        (dangerous, "from yaml import full_load\nfull_load(text)"),
+        (dangerous, "import yaml\nloader = yaml.UnsafeLoader(text)"),
+        (dangerous, "import builtins\nbuiltins.eval('1')"),
+        (dangerous, "torch.jit.load(path)"),
+        (dangerous, "subprocess.getoutput('ls')"),
+        (dangerous, "import marshal"),
         (ignore_index, "IGNORE_INDEX = -1"),
         (ignore_index, "class A:\n    ignore_index: int = 255"),
         (ignore_index, "mask[mask < 0] = -100"),
@@ -274,6 +328,10 @@ def test_a_rule_can_fail(rule: Rule, source: str) -> None:
     ("rule", "source"),
     [
         (dangerous, "model.eval()\nyaml.safe_load(text)\ntorch.load(path, weights_only=True)"),
+        (
+            dangerous,
+            "np.load(path, allow_pickle=False)\nrun(command, shell=False)\nyaml.SafeLoader",
+        ),
         (ignore_index, "from workbench.constants import IGNORE_INDEX\nx = 100"),
         (dataset_names, "data = Data(dataset='voc')\nif name == 'other': pass"),
         (artifact_names, "help = 'writes summary.json and more'"),
