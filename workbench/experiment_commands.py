@@ -81,9 +81,18 @@ def _photos(options: argparse.Namespace) -> Outcome:
 
 
 def _added(options: argparse.Namespace) -> Outcome:
-    from workbench.experiments.added import run_added
+    from fnmatch import fnmatch
 
-    done = run_added(options.out, data=options.data, work=options.work, photos=options.photos)
+    from workbench.experiments.added import planned_cases, result_file, run_added
+
+    cases = [case for case in planned_cases() if fnmatch(case.name, options.only)]
+    if options.list:
+        done = {case.name for case in cases if result_file(options.out, case).exists()}
+        lines = [f"{'done' if c.name in done else '-':>6}  {c.name}" for c in cases]
+        return Outcome({}, text="\n".join(lines))
+    written = run_added(
+        options.out, data=options.data, work=options.work, photos=options.photos, cases=cases
+    )
     skipped = "" if options.photos else "; --photos ROOT adds the real ones"
-    told = ", ".join(done) or "none, all files are there"
+    told = ", ".join(written) or "none, all files are there"
     return Outcome({"experiment": "added", "trained": f"{told}{skipped}"})

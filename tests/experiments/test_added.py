@@ -173,6 +173,20 @@ def test_a_case_is_scored_as_its_classes_predict(tiny: tuple[Case, str, Path]) -
     assert entry["test"]["others_miou"] == pytest.approx(others, abs=2e-4)
 
 
+def test_what_is_there_is_listed_and_not_made_again(cli: Any, tmp_path: Path) -> None:
+    places = ("--json", tmp_path / "out", "--data", tmp_path / "d", "--work", tmp_path / "w")
+    listed = cli("experiment", "added", "--list", *places)
+    assert listed.stdout.split() == ["-", "shapeworld", "-", "photos-0"]
+    done = tmp_path / "out" / "added" / "shapeworld.json"
+    done.parent.mkdir(parents=True)
+    done.write_text("{}")
+    listed = cli("experiment", "added", "--list", "--only", "shape*", *places)
+    assert listed.stdout.split() == ["done", "shapeworld"]
+    told = cli("experiment", "added", *places)  # the photos are not named, so nothing is left
+    assert told.returncode == 0 and "--photos ROOT adds the real ones" in told.stdout
+    assert done.read_text() == "{}" and not (tmp_path / "d").exists()
+
+
 def _ids(root: str, names: list[str]) -> list[int]:
     known = open_dataset("shapeworld", root, "train").vocabulary.names
     return [known.index(name) for name in names]

@@ -96,6 +96,11 @@ def photos_case(fold: int, base: config.Run | None = None) -> Case:
     )
 
 
+def result_file(out: Path, case: Case) -> Path:
+    """Where a case's result is kept."""
+    return out / NAME / f"{case.name}.json"
+
+
 def planned_cases() -> list[Case]:
     """What is trained, in this order."""
     return [world_case(), photos_case(0)]
@@ -129,7 +134,7 @@ def run_added(
     """
     written = []
     for case in planned_cases() if cases is None else cases:
-        path = out / NAME / f"{case.name}.json"
+        path = result_file(out, case)
         if path.exists() or (case.fold is not None and photos is None):
             continue
         say(f"{NAME}: {case.name}")

@@ -12,7 +12,7 @@ from pathlib import Path
 
 from workbench.errors import DataError
 from workbench.experiments.added import NAME as ADDED
-from workbench.experiments.added import planned_cases
+from workbench.experiments.added import planned_cases, result_file
 from workbench.experiments.advice import advice
 from workbench.experiments.photos import NAME, file_names
 from workbench.experiments.plan import (
@@ -189,8 +189,7 @@ def main(source: Path, target: Path) -> None:
         missing[name] = standing(experiment.cells, source / name).missing
     photos = [name for name in file_names() if not (source / NAME / f"{name}.json").exists()]
     missing[NAME] = photos
-    added = [case.name for case in planned_cases()]
-    missing[ADDED] = [name for name in added if not (source / ADDED / f"{name}.json").exists()]
+    missing[ADDED] = [c.name for c in planned_cases() if not result_file(source, c).exists()]
     unknown = {row["method"] for row in rows} - METHODS.keys()
     if unknown:
         raise DataError(f"{source}: unknown methods {', '.join(sorted(unknown))}")

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 
 from workbench.benchmarks.report_text import place
-from workbench.experiments.added import EXAMPLES, NAME, planned_cases
+from workbench.experiments.added import EXAMPLES, planned_cases, result_file
 from workbench.experiments.added_rows import SHIPPED, WAYS
 
 Row = Mapping[str, Any]
@@ -18,7 +18,7 @@ Row = Mapping[str, Any]
 
 def read_added(out: Path) -> list[dict[str, Any]]:
     """The cases there are, in the order of the plan."""
-    files = [out / NAME / f"{case.name}.json" for case in planned_cases()]
+    files = [result_file(out, case) for case in planned_cases()]
     return [json.loads(path.read_text(encoding="utf-8")) for path in files if path.exists()]
 
 
