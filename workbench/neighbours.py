@@ -105,16 +105,21 @@ def log_partition(
     points, weight = distance.embed(pixels), distance.embed(classes.weight)
     result = points.new_empty(len(points))
     rows, columns = tile_shape(len(points), len(weight), budget // 2, points.element_size())
+    scores = points.new_empty(rows * columns)  # one tile, filled again and again
     for top in range(0, len(points), rows):
-        block = slice(top, top + rows)
-        total = torch.full_like(result[block], -torch.inf)
+        block = points[top : top + rows]
+        total = torch.full_like(result[top : top + rows], -torch.inf)
         for left in range(0, len(weight), columns):
-            chunk = slice(left, left + columns)
-            logits = distance.logit(points[block] @ weight[chunk].T).mul_(classes.temperature)
+            chunk = weight[left : left + columns]
+            tile = scores[: len(block) * len(chunk)].view(len(block), len(chunk))
+            torch.mm(block, chunk.T, out=tile)
+            logits = distance.logit(tile).mul_(classes.temperature)
             if classes.bias is not None:
-                logits += classes.bias[chunk]
-            total = torch.logaddexp(total, logits.logsumexp(dim=1))
-        result[block] = total
+                logits += classes.bias[left : left + columns]
+            highest = logits.amax(dim=1)
+            here = logits.sub_(highest[:, None]).exp_().sum(dim=1).log_() + highest
+            total = torch.logaddexp(total, here)
+        result[top : top + rows] = total
     return result
 
 

@@ -13,7 +13,7 @@ from workbench.command import Commands, Outcome, add_views, command
 from workbench.errors import ConfigError
 
 if TYPE_CHECKING:
-    from workbench.inference.files import Batch, Segmenter
+    from workbench.inference.files import Batch, Predictor
     from workbench.inference.tiles import Tiling
 
 
@@ -58,9 +58,9 @@ def _predict(options: argparse.Namespace) -> Outcome:
     from workbench.inference.results import Wanted
 
     tiling = _tiling(options.tile, options.overlap)
-    segmenter = _segmenter(options)
+    predictor = _predictor(options)
     batch = predict_files(
-        segmenter,
+        predictor,
         find_pictures(
             options.pictures,
             options.out,
@@ -84,10 +84,10 @@ def _tiling(tile: int | None, overlap: int | None) -> Tiling:
     return Tiling(tile=side, overlap=shared)
 
 
-def _segmenter(options: argparse.Namespace) -> Segmenter:
+def _predictor(options: argparse.Namespace) -> Predictor:
     from workbench.inference import at_scales, parse_scales
     from workbench.inference.class_sets import fitted
-    from workbench.inference.files import Segmenter
+    from workbench.inference.files import Predictor
     from workbench.runs.class_file import read_class_file
     from workbench.sharing.source import load_source
 
@@ -102,7 +102,7 @@ def _segmenter(options: argparse.Namespace) -> Segmenter:
     if scales != (1.0,) or options.flip:
         model = at_scales(model, scales, flip=options.flip)
     settings = {"run": name, "step": step, "scales": list(scales), "flip": options.flip}
-    return Segmenter(model, vocabulary, classes, settings)
+    return Predictor(model, vocabulary, classes, settings)
 
 
 def _device(name: str) -> str:

@@ -17,7 +17,7 @@ from workbench.constants import IGNORE_INDEX
 from workbench.distances import DISTANCES, ClassEmbeddings
 from workbench.errors import RunError
 from workbench.inference import build_from_config, labels_of, load_model, predict_labels
-from workbench.inference.files import Segmenter, predict_files
+from workbench.inference.files import Predictor, predict_files
 from workbench.inference.picture_paths import find_pictures
 from workbench.models import ModelOutput
 from workbench.runs import RunDirectory
@@ -131,9 +131,9 @@ def test_a_model_comes_back_from_its_run(tmp_path: Path, vocabulary: Vocabulary,
     for name, image in zip("ab", images, strict=True):
         pictures.append(tmp_path / f"{name}.png")
         Image.fromarray(image.permute(1, 2, 0).numpy()).save(pictures[-1])
-    segmenter = Segmenter(loaded, vocabulary, None, {})
+    predictor = Predictor(loaded, vocabulary, None, {})
     found = find_pictures([str(path) for path in pictures], tmp_path / "masks")
-    batch = predict_files(segmenter, found, tmp_path / "masks")
+    batch = predict_files(predictor, found, tmp_path / "masks")
     assert batch.classes == len(labels.unique())
     for written, expected in zip(batch.masks, labels.numpy(), strict=True):
         with Image.open(written) as mask:

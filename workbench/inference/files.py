@@ -49,7 +49,7 @@ _OF_THE_NAME: Final = (errno.ENAMETOOLONG, errno.EISDIR, errno.ENOTDIR, errno.EE
 
 
 @dataclass(frozen=True)
-class Segmenter:
+class Predictor:
     """A model that is ready to segment.
 
     Attributes:
@@ -93,12 +93,12 @@ class Batch(NamedTuple):
         }
 
 
-def digest(segmenter: Segmenter) -> str:
+def digest(predictor: Predictor) -> str:
     """A short text that differs wherever two models or their classes do."""
-    found = hashlib.sha256(vocabulary_to_json(segmenter.vocabulary).encode())
-    tensors = dict(segmenter.model.state_dict())
-    if segmenter.classes is not None:
-        given = segmenter.classes._asdict()
+    found = hashlib.sha256(vocabulary_to_json(predictor.vocabulary).encode())
+    tensors = dict(predictor.model.state_dict())
+    if predictor.classes is not None:
+        given = predictor.classes._asdict()
         tensors |= {f"classes.{name}": value for name, value in given.items() if value is not None}
     for name, tensor in sorted(tensors.items()):
         found.update(name.encode())
@@ -107,7 +107,7 @@ def digest(segmenter: Segmenter) -> str:
 
 
 def predict_files(
-    segmenter: Segmenter,
+    predictor: Predictor,
     found: Found,
     out: Path,
     *,
@@ -118,7 +118,7 @@ def predict_files(
     """Writes the results of every picture below a folder; goes on with what is there.
 
     Args:
-        segmenter: The model.
+        predictor: The model.
         found: The pictures.
         out: Folder for the results, made if it is missing.
         wanted: What to make beside the masks.
@@ -132,15 +132,15 @@ def predict_files(
         RunError: Another process writes to the folder.
     """
     wanted, tiling = wanted or Wanted(), tiling or Tiling()
-    if not 0 <= wanted.top_k <= len(segmenter.vocabulary):
-        raise ConfigError(f"--top-k: 0 to {len(segmenter.vocabulary)} classes, not {wanted.top_k}")
+    if not 0 <= wanted.top_k <= len(predictor.vocabulary):
+        raise ConfigError(f"--top-k: 0 to {len(predictor.vocabulary)} classes, not {wanted.top_k}")
     settings = {
-        **segmenter.settings,
+        **predictor.settings,
         **{"tile": tiling.tile, "overlap": tiling.overlap, "overlay": wanted.overlay},
-        **{"rle": wanted.segments, "top_k": wanted.top_k, "weights": digest(segmenter)},
+        **{"rle": wanted.segments, "top_k": wanted.top_k, "weights": digest(predictor)},
     }
     with _full_disk_told(out):
-        return _predict(segmenter, found, out, settings, wanted, tiling, replace=replace)
+        return _predict(predictor, found, out, settings, wanted, tiling, replace=replace)
 
 
 @contextlib.contextmanager
@@ -157,7 +157,7 @@ def _full_disk_told(out: Path) -> Iterator[None]:
 
 
 def _predict(
-    segmenter: Segmenter,
+    predictor: Predictor,
     found: Found,
     out: Path,
     settings: dict[str, Any],
@@ -181,7 +181,7 @@ def _predict(
         with warnings.catch_warnings():
             # Pillow's, about files of which it then says that they are damaged.
             warnings.filterwarnings("ignore", module=r"PIL\.")
-            return _Work(segmenter, manifest, wanted, tiling).run(found)
+            return _Work(predictor, manifest, wanted, tiling).run(found)
     finally:
         manifest.close()
 
@@ -238,13 +238,13 @@ class _Work:
     """One call's work on a batch; everything but decoding and encoding is in one thread."""
 
     def __init__(
-        self, segmenter: Segmenter, manifest: Manifest, wanted: Wanted, tiling: Tiling
+        self, predictor: Predictor, manifest: Manifest, wanted: Wanted, tiling: Tiling
     ) -> None:
-        self._segmenter = segmenter
+        self._predictor = predictor
         self._manifest = manifest
         self._wanted = wanted
         self._tiling = tiling
-        self._colors = segmenter.vocabulary.colors
+        self._colors = predictor.vocabulary.colors
         self._failed: dict[str, str] = {}
         self._writing: deque[_Writing] = deque()
 
@@ -284,9 +284,9 @@ class _Work:
             target = self._manifest.out / picture.stem
             results = PictureResults(target, read.pixels, self._colors, self._wanted)
             for band in segment_bands(
-                self._segmenter.model,
+                self._predictor.model,
                 read.pixels,
-                classes=self._segmenter.classes,
+                classes=self._predictor.classes,
                 k=self._wanted.k,
                 tiling=self._tiling,
             ):
@@ -366,7 +366,7 @@ class _Work:
         ]
         segments = out / SEGMENTS if self._wanted.segments and lines else None
         if segments is not None:
-            write_coco(segments, self._segmenter.vocabulary, lines, out / SEGMENT_LINES)
+            write_coco(segments, self._predictor.vocabulary, lines, out / SEGMENT_LINES)
         return Batch(
             masks=[out / (one.stem + next(iter(one.results))) for one in done],
             skipped=skipped,
