@@ -13,10 +13,10 @@ ARGS   ?=
 APP_INSTALLED  := $(VENV)/.installed-app
 TEST_INSTALLED := $(VENV)/.installed-test
 
-.PHONY: help app notebooks docs test test-fast test-slow lint format browser demo real-photos screenshots benchmarks performance experiments accuracy clean
+.PHONY: help app notebooks docs test test-fast test-slow lint format browser demo real-photos screenshots benchmarks performance reliability reliability-page experiments accuracy clean
 
 help: ## list the targets
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-12s %s\n", $$1, $$2}' Makefile
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 app: $(APP_INSTALLED) ## install, then open the app on the demo run (Ctrl-C stops it)
 	$(BIN)/python -m streamlit run app/main.py $(ARGS)
@@ -99,6 +99,7 @@ benchmarks: $(TEST_INSTALLED) ## measure again what docs/performance.md says abo
 	  --methods dense,torch,nearest-index,streaming --json benchmarks/loss_million.json
 	$(BENCH) predict --json benchmarks/predict.json
 	$(BENCH) predict-files --rounds 3 --json benchmarks/predict_files.json
+	$(BENCH) export --run runs/demo --json benchmarks/export.json
 	$(BENCH) models --json benchmarks/models.json
 	$(BENCH) app --json benchmarks/app.json
 	$(MAKE) performance
@@ -106,6 +107,15 @@ benchmarks: $(TEST_INSTALLED) ## measure again what docs/performance.md says abo
 performance: $(APP_INSTALLED) ## make docs/performance.md and docs/models.md from the measurements in benchmarks/
 	$(BIN)/python -m workbench.benchmarks.report benchmarks docs/performance.md
 	$(BIN)/python -m workbench.benchmarks.report_models benchmarks/models.json docs/models.md
+
+reliability: $(TEST_INSTALLED) ## kill and starve commands, damage files, and make docs/reliability.md (half an hour)
+	PYTHONPATH=tests $(BIN)/python -m helpers.faults --trials 200 \
+	  --others train,evaluate,prepare,project,predict --json benchmarks/reliability/faults.json
+	PYTHONPATH=tests $(BIN)/python -m helpers.fuzz --cases 200000 --json benchmarks/reliability/fuzz.json
+	$(MAKE) reliability-page
+
+reliability-page: $(APP_INSTALLED) ## make docs/reliability.md from the rows in benchmarks/reliability
+	$(BIN)/python -m workbench.benchmarks.report_reliability benchmarks/reliability docs/reliability.md
 
 experiments: $(APP_INSTALLED) ## train what docs/accuracy.md compares and is not there yet (hours; goes on where it was)
 	for name in budgets images factors classes; do $(BIN)/workbench experiment $$name $(ARGS); done

@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from workbench.benchmarks.export import run_export
+from workbench.benchmarks.report_export import render_export
 from workbench.errors import ConfigError
 
 REPOSITORY = Path(__file__).resolve().parents[2]
@@ -40,3 +41,21 @@ def test_committed_rows_keep_the_promise() -> None:
     assert all(row["memory_ratio"] <= 1.2 for row in full)
     [trained] = [row for row in rows if row["method"] == "agreement"]
     assert trained["agreement"] >= 0.999 and trained["pictures"] > 3
+
+
+def test_the_page_says_what_the_search_adds() -> None:
+    machine = {"cpu": "A", "cpu_count": 2, "ram_bytes": 2**33, "gpus": [], "torch": "2", "load": 0}
+    shared = {"network": "small", "pixels": 65_536, "classes": 1284, "dim": 12, "device": "cpu"}
+    shared |= {"machine": machine, "seconds": 1.5, "cpu_seconds": 2.0}
+    rows = [
+        {**shared, "method": "embeddings", "peak_bytes": 100 * 2**20},
+        {**shared, "method": "onnxruntime", "peak_bytes": 110 * 2**20},
+        {
+            **{"method": "agreement", "network": "demo", "pictures": 7, "bytes": 2**20},
+            **{"agreement": 0.99951, "largest_error": 2.5e-6},
+        },
+    ]
+    page = render_export(rows)
+    assert "| small | embeddings | 100 |  | 1.50 | 2.00 |" in page
+    assert "| small | onnxruntime | 110 | 1.10 | 1.50 | 2.00 |" in page
+    assert "7 pictures: 99.9510% of the pixels" in page and "2.5e-06" in page
