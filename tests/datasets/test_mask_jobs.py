@@ -85,9 +85,11 @@ def test_after_sigkill_only_what_is_missing_is_made(
     times = [path.stat().st_mtime_ns for path in whole]
     assert not (killed / "images_train.parquet").exists()
     (masks / f".{whole[0].name}.12345.tmp").write_bytes(b"half a ma")  # as a kill may leave it
+    (killed / ".tmp-12345-0123abcd-prepare.json").write_bytes(b"{")
     report = prepare(root, out=killed, workers=2)
     assert (report.images, report.reused_masks) == (IMAGES, len(whole))
     assert [path.stat().st_mtime_ns for path in whole] == times
+    assert sorted(os.listdir(killed)) == sorted(os.listdir(uninterrupted))
     assert sorted(os.listdir(masks)) == sorted(os.listdir(uninterrupted / "masks" / "train"))
     for path in masks.iterdir():
         assert path.read_bytes() == (uninterrupted / "masks" / "train" / path.name).read_bytes()

@@ -137,8 +137,12 @@ def _load(
 
 @contextmanager
 def _alone(target: Path) -> Iterator[None]:
-    """Holds the folder, made if need be: two calls would remove each other's unfinished files."""
+    """Holds the folder, made if need be, and removes what a killed call has left unfinished.
+
+    Two calls at the same time would remove each other's.
+    """
     from workbench.runs import lock
+    from workbench.runs.atomic import remove_leftovers
 
     try:
         target.mkdir(parents=True, exist_ok=True)
@@ -146,6 +150,7 @@ def _alone(target: Path) -> Iterator[None]:
         raise _not_written(target, error) from error
     held = lock.acquire(target)
     try:
+        remove_leftovers(target)
         yield
     finally:
         lock.release(held)
