@@ -233,4 +233,7 @@ def test_the_section_tells_means_and_spread() -> None:
     assert "3 of 300 classes held out" in text and "2 of them in the 5 pictures" in text
     assert "the scarcest is in 12 of them" in text
     assert f"**{WAYS[SHIPPED][0]}** | 0.100 (0.300)" in text
+    assert "has hardly learned" not in text
+    poor = invented() | {"case": "photos-0", "trained": scores([0.8, 0.6, None], 0.02)}
+    assert "has hardly learned the other classes" in render_added([invented(), poor])
     assert render_added([]) == ""

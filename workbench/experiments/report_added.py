@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import numpy as np
 
@@ -14,6 +14,9 @@ from workbench.experiments.added import EXAMPLES, planned_cases, result_file
 from workbench.experiments.added_rows import SHIPPED, WAYS
 
 Row = Mapping[str, Any]
+
+LEARNED: Final = 0.05
+"""Mean IoU of the other classes below which a training has learned too little to add to."""
 
 
 def read_added(out: Path) -> list[dict[str, Any]]:
@@ -93,6 +96,13 @@ def _render_case(row: Row) -> list[str]:
         for key in ("others_miou", "pixel_accuracy"):
             cells.append(_spread([found[key] for found in scores]))
         lines.append(f"| {title} | " + " | ".join(cells) + " |")
+    if row["trained"]["test"]["others_miou"] < LEARNED:
+        lines += [
+            "",
+            "So short a training on so few pictures has hardly learned the other classes "
+            f"(mIoU below {LEARNED:g} even when trained with all); what is added takes nearly "
+            "everything from them.",
+        ]
     return [*lines, "", f"Trained on: {place(row)}.", ""]
 
 
