@@ -99,6 +99,7 @@ benchmarks: $(TEST_INSTALLED) ## measure again what docs/performance.md says abo
 	  --methods dense,torch,nearest-index,streaming --json benchmarks/loss_million.json
 	$(BENCH) predict --json benchmarks/predict.json
 	$(BENCH) predict-files --rounds 3 --json benchmarks/predict_files.json
+	$(BENCH) predict-files --sizes 2048,8944 --methods embedding --pictures 1 --json benchmarks/predict_large.json
 	$(BENCH) export --run runs/demo --json benchmarks/export.json
 	$(BENCH) models --json benchmarks/models.json
 	$(BENCH) app --json benchmarks/app.json
@@ -111,7 +112,7 @@ performance: $(APP_INSTALLED) ## make docs/performance.md and docs/models.md fro
 reliability: $(TEST_INSTALLED) ## kill and starve commands, damage files, and make docs/reliability.md (half an hour)
 	PYTHONPATH=tests $(BIN)/python -m helpers.faults --trials 200 \
 	  --others train,evaluate,prepare,project,predict --json benchmarks/reliability/faults.json
-	PYTHONPATH=tests $(BIN)/python -m helpers.fuzz --cases 200000 --json benchmarks/reliability/fuzz.json
+	PYTHONPATH=tests $(BIN)/python -m helpers.fuzz --cases 104000 --json benchmarks/reliability/fuzz.json
 	$(MAKE) reliability-page
 
 reliability-page: $(APP_INSTALLED) ## make docs/reliability.md from the rows in benchmarks/reliability

@@ -63,6 +63,8 @@ def test_the_command_writes_rows_and_the_page_has_them(
     page = report_files.render_files(rows)
     assert "| 96 | embedding | 2 | 4.00 | 1.50 | 1.0 |" in page
     assert "| 64 | torch | 0.5 | 1.00 | 1.50 | 1.0 |" in page
+    large = [{**rows[0], "size": 2048, "peak_bytes": 100 * 2**20}]
+    assert "| 2,048 | 4.2 | 1.50 | 100 | 20 | 80 |" in report_files.render_large(large)
 
 
 def test_a_row_without_memory_says_so() -> None:

@@ -13,7 +13,7 @@ from typing import Any, NamedTuple
 
 from workbench.benchmarks.report_app import render_app
 from workbench.benchmarks.report_export import render_export
-from workbench.benchmarks.report_files import render_files
+from workbench.benchmarks.report_files import render_files, render_large
 from workbench.benchmarks.report_loading import render_loading
 from workbench.benchmarks.report_loss import (
     render_loss,
@@ -68,6 +68,7 @@ SECTIONS: dict[str, Section] = {
     "throughput_gpu": Section(render_throughput),
     "predict": Section(render_predict, drawn=True),
     "predict_files": Section(lambda rows, _: render_files(rows)),
+    "predict_large": Section(lambda rows, _: render_large(rows)),
     "export": Section(lambda rows, _: render_export(rows)),
     "prepare": Section(lambda rows, _: render_prepare(rows)),
     "loading": Section(lambda rows, _: render_loading(rows)),

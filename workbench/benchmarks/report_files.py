@@ -54,3 +54,42 @@ def render_files(rows: Sequence[Row]) -> str:
         table="\n".join(table),
         sizes=",".join(str(size) for size in sorted({row["size"] for row in rows})),
     )
+
+
+_LARGE = """\
+### Large pictures
+
+One picture of {largest:.0f} megapixels is cut into tiles, whose embeddings are blended and given \
+out as rows of tiles are done; the picture and its mask are all that grows with it. The last \
+column is memory beyond these two.
+
+Machine: {place}.
+{busy}
+| side, pixels | megapixels | cores' seconds | peak, MiB | picture and mask | beyond them |
+|---:|---:|---:|---:|---:|---:|
+{table}
+
+```sh
+workbench bench predict-files --sizes {sizes} --methods embedding --pictures 1 \
+    --json benchmarks/predict_large.json
+```
+"""
+_PICTURE_AND_MASK = 3 + 2  # bytes of a pixel
+
+
+def render_large(rows: Sequence[Row]) -> str:
+    """The section about ``benchmarks/predict_large.json`` as Markdown."""
+    table = []
+    for row in rows:
+        own = _PICTURE_AND_MASK * row["size"] ** 2
+        table.append(
+            f"| {row['size']:,} | {row['size'] ** 2 / 1e6:.1f} | {seconds(row['cpu_seconds'])} "
+            f"| {mib(row['peak_bytes'])} | {mib(own)} | {mib(row['peak_bytes'] - own)} |"
+        )
+    return _LARGE.format(
+        largest=max(row["size"] for row in rows) ** 2 / 1e6,
+        place=place(rows[0]),
+        busy=busy(rows),
+        table="\n".join(table),
+        sizes=",".join(str(row["size"]) for row in rows),
+    )
