@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import itertools
 import math
+import subprocess
+import sys
 
 import numpy as np
 import numpy.typing as npt
@@ -237,6 +239,41 @@ def test_rows_come_out_before_the_whole_picture_is_done() -> None:
     first = next(bands)
     assert len(seen) == 1 and first.cells.shape[1] < 32
     assert sum(band.cells.shape[1] for band in bands) + first.cells.shape[1] == 256
+
+
+_MEMORY = """
+import sys, numpy as np, torch
+from torch import nn
+from workbench.benchmarks.meter import PeakMeter
+from workbench.inference import Tiling, segment_bands
+from workbench.models import ClassTable, SegmentationModel
+
+torch.manual_seed(0)
+network = nn.Conv2d(3, 32, 4, stride=4)
+table = ClassTable(300, 32, distance="cosine", temperature=20, learn_temperature=False)
+model = SegmentationModel(network, table, distance="cosine", mean=[0.5] * 3, std=[0.5] * 3).eval()
+tiling = Tiling(tile=256, overlap=64)
+
+def peak(height):
+    picture = np.zeros((height, 1024, 3), dtype=np.uint8)
+    picture[::7, ::5] = 255
+    meter = PeakMeter("cpu")
+    for band in segment_bands(model, picture, tiling=tiling, budget=2**22):
+        pass
+    return meter.above() / 2**20
+
+peak(512)
+print(peak(512), peak(5120))
+"""
+
+
+def test_ten_times_the_height_takes_no_more_memory() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", _MEMORY], capture_output=True, text=True, check=True
+    )
+    low, high = map(float, done.stdout.split())
+    # All features of the taller picture would have 40 MiB.
+    assert high < low + 16
 
 
 @pytest.mark.parametrize(
