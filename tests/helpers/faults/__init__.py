@@ -1,0 +1,1 @@
+"""Commands that are killed, starved and disturbed, and what is left of their work afterwards."""
