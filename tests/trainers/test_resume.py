@@ -119,3 +119,22 @@ def test_class_ids_above_255_reach_the_artifacts(uninterrupted: Path, cli: Any) 
     assert len(truths) == 8 and max(int(truth.max()) for truth in truths) > 255
     counted = sum(int((truth == present["class_id"].max()).sum()) for truth in truths)
     assert counted == present["truth_pixels"].iloc[-1]
+
+
+def test_a_checkpoint_has_its_class_table_whenever_it_is_killed(
+    tmp_path: Path, shapeworld: Path, cli: Any, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A training goes on after the step of its checkpoint: the table must be there by then."""
+    run = tmp_path / "run"
+    tables: list[list[int]] = []
+    save = RunDirectory.save_checkpoint
+
+    def save_and_look(self: RunDirectory, step: int, **state: Any) -> Path:
+        tables.append(self.embedding_steps())
+        return save(self, step, **state)
+
+    monkeypatch.setattr(RunDirectory, "save_checkpoint", save_and_look)
+    flags = ("--preset", "smoke", "--train.steps", 4, "--train.checkpoint_every", 2)
+    done = cli("train", "--run", run, "--data.root", shapeworld, *flags)
+    assert done.returncode == 0, done.stderr
+    assert tables == [[2], [2, 4]]

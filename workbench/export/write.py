@@ -21,6 +21,7 @@ from workbench.inference.class_sets import class_set
 from workbench.inference.predict import at_full_size, labels_of
 from workbench.models import SegmentationModel
 from workbench.runs import atomic_file
+from workbench.runs.atomic import abandoned
 from workbench.vocabulary import Vocabulary
 
 FORMATS: Final = ("onnx", "pt2")
@@ -94,6 +95,8 @@ def export_model(
     facts = to_text(
         classes, vocabulary, distance=model.distance, size=size, source=source, step=step
     )
+    for leftover in abandoned(out):  # of a call that was killed
+        leftover.unlink(missing_ok=True)
     with atomic_file(out) as temporary:
         if format == "onnx":
             graph = full_graph(embedding_graph(model, size), model, table, facts)

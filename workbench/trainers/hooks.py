@@ -189,9 +189,11 @@ class Checkpoints(Hook):
         if step % self.every and not last and not best:
             return
         model, optimizer, state = trainer.state()
+        # The table first: killed in between, the step is done again and writes it again, while
+        # a training that goes on from its checkpoint never would.
+        if "table.weight" in model:
+            self.run.write_embeddings(step, model["table.weight"])
         self.run.save_checkpoint(step, model=model, optimizer=optimizer, trainer=state)
         if best:
             self.run.mark_best(step)
         self.run.prune_checkpoints(self.keep)
-        if "table.weight" in model:
-            self.run.write_embeddings(step, model["table.weight"])

@@ -147,6 +147,15 @@ TASKS: dict[str, Task] = {
         _predicted,
         run=False,
     ),
+    "export": Task(
+        lambda scene, trial: (
+            *("export", scene.run, "--format", "onnx"),
+            *("--out", _out(trial) / "model.onnx"),
+        ),
+        _out,
+        lambda trial: files(_out(trial), "*.onnx"),
+        run=False,
+    ),
 }
 
 
