@@ -254,5 +254,6 @@ class Counter:
         if name.startswith("/") and not name.startswith(self._root):
             return
         if self.last is not None and self.seen == self.last:
+            self.last = None  # once: another thread may be here too, and nobody would wake it
             os.kill(os.getpid(), self._signal)
         self.seen += 1
