@@ -19,6 +19,7 @@ from workbench.inference.class_sets import classes_of_run
 from workbench.inference.vocabulary_rows import ADDED
 from workbench.runs import RunDirectory
 from workbench.runs.class_file import ClassSet, read_class_file, write_class_file
+from workbench.sharing import SharedModel
 
 CLASSES, DIM = 300, 6
 Cli = Callable[..., Any]
@@ -238,11 +239,30 @@ def test_mistakes_in_masks_are_one_line(
     assert f"{empty}: no pixel is marked (all of it is 0)" in said(picture, empty)
     assert "none is 3; it holds 0, 7" in said(picture, mask, "--mask-value", "3")
     assert f"{broken}: cannot be decoded" in said(broken, mask)
+    lossy = tmp_path / "lossy.jpg"
+    Image.open(mask).convert("L").save(lossy)
+    assert f"{lossy}: .jpg changes pixels" in said(picture, lossy)
+    # Before a picture is looked at: this one is not there.
+    taken = refused(
+        cli,
+        *("add", run.path, file, out, "--name", "class 7", "--from-mask", tmp_path / "no", mask),
+    )
+    assert "'class 7' is the name of class 7" in taken
     assert f"{broken}: cannot be decoded" in said(picture, broken)
     assert "no.png: the file is missing" in said(picture, tmp_path / "no.png")
     assert "store ids, not colours" in said(picture, picture)
     assert f"each picture needs its mask; {small} has none" in said(picture, mask, small)
     assert not out.exists()
+
+
+def test_a_shared_model_gives_its_classes_too(cli: Cli, run: RunDirectory, tmp_path: Path) -> None:
+    SharedModel.from_run(run).save_pretrained(tmp_path / "deep" / "shared")
+    done = cli("vocabulary", "export", tmp_path / "deep" / "shared", tmp_path / "a.safetensors")
+    assert done.returncode == 0, done.stderr
+    found, own = read_class_file(tmp_path / "a.safetensors"), classes_of_run(run)
+    assert torch.equal(found.weight, own.weight)
+    assert found.vocabulary.names == own.vocabulary.names
+    assert found.source == "shared"  # and not where it lies
 
 
 def test_classes_and_models_that_do_not_go_together_are_one_line(

@@ -140,6 +140,27 @@ def test_other_pixels_are_refused(demo: Segmenter, wrong: npt.NDArray[np.uint8])
         demo.segment(wrong)
 
 
+def test_what_is_no_picture_is_said(demo: Segmenter, found: Segmentation, tmp_path: Path) -> None:
+    Image.fromarray(found.picture).save(tmp_path / "whole.png")
+    (tmp_path / "torn.png").write_bytes((tmp_path / "whole.png").read_bytes()[:900])
+    with Image.open(tmp_path / "torn.png") as torn, pytest.raises(DataError, match="decoded"):
+        demo.segment(torn)
+    for wrong in (b"PNG", [[0]]):
+        with pytest.raises(DataError, match="a file, a Pillow image or an array"):
+            demo.segment(wrong)  # type: ignore[arg-type]
+    with pytest.raises(TypeError):
+        found.top_k(1.5, 1)  # type: ignore[arg-type]
+    with pytest.raises(ConfigError, match="device: 'gpu' is not here"):
+        Segmenter.load("nowhere", device="gpu")
+
+
+def test_an_array_may_change_afterwards(demo: Segmenter, found: Segmentation) -> None:
+    mine = found.picture.copy()
+    kept = demo.segment(mine)
+    mine[:] = 0
+    assert (kept.picture == found.picture).all()
+
+
 def test_other_classes_without_training(
     demo: Segmenter, found: Segmentation, tmp_path: Path
 ) -> None:

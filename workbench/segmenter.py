@@ -10,6 +10,7 @@ from __future__ import annotations
 import io
 from dataclasses import dataclass
 from functools import cached_property
+from operator import index
 from pathlib import Path
 from typing import Final, Literal, Self, TypeAlias
 
@@ -117,7 +118,9 @@ class Segmentation:
 
         Raises:
             DataError: The pixel lies outside of the picture.
+            TypeError: A coordinate is no whole number.
         """
+        x, y, k = index(x), index(y), index(k)
         height, width = self.labels.shape
         if not (0 <= x < width and 0 <= y < height):
             raise DataError(f"pixel {x}, {y} lies outside of the picture of {width} x {height}")
@@ -140,11 +143,9 @@ class Segmentation:
             (shown.width * enlarged, shown.height * enlarged), Image.Resampling.BOX
         )
         largest = self.table.head(_NAMED)
+        colors = self.vocabulary.colors
         entries = [
-            (
-                f"{name} {f'{share:.0%}' if share >= 0.01 else '<1%'}",
-                self.vocabulary.colors[class_id],
-            )
+            (f"{name} {_percent(share)}", colors[class_id])
             for class_id, name, share in zip(
                 largest["class_id"], largest["name"], largest["share"], strict=True
             )
@@ -209,10 +210,15 @@ class Segmenter:
             device: "cpu", "cuda"; None takes the GPU if there is one.
 
         Raises:
+            ConfigError: There is no such device.
             RunError: There is no such model, or it is damaged.
         """
-        source = load_source(str(path), checkpoint)
         chosen = device or ("cuda" if torch.cuda.is_available() else "cpu")
+        if chosen.partition(":")[0] not in ("cpu", "cuda") or (
+            chosen != "cpu" and not torch.cuda.is_available()
+        ):
+            raise ConfigError(f"device: {chosen!r} is not here; choose cpu or, with a GPU, cuda")
+        source = load_source(str(path), checkpoint)
         return cls(source.model.to(chosen), source.vocabulary)
 
     @torch.no_grad()
@@ -285,6 +291,10 @@ def _pixels(image: Picture) -> npt.NDArray[np.uint8]:
         return np.asarray(read_picture(Path(image)))
     if isinstance(image, Image.Image):
         return np.asarray(upright_rgb(image))
+    given: object = image  # whatever its type is said to be
+    if not isinstance(given, np.ndarray):
+        kind = type(image).__name__
+        raise DataError(f"a picture is a file, a Pillow image or an array, got a {kind}")
     if image.dtype != np.uint8 or image.size == 0 or image.ndim not in (2, 3):
         raise DataError(
             "a picture's pixels are (H, W, 3) or (H, W) of uint8, got "
@@ -294,7 +304,7 @@ def _pixels(image: Picture) -> npt.NDArray[np.uint8]:
         return np.repeat(image[:, :, None], 3, axis=2)
     if image.shape[2] != 3:
         raise DataError(f"a picture's pixels are (H, W, 3) or (H, W), got {image.shape}")
-    return image
+    return image.copy()  # the caller's may change later
 
 
 def _percent(share: float) -> str:

@@ -24,9 +24,9 @@ def add_vocabulary(commands: Commands) -> None:
 
 
 def _add_export(actions: Commands) -> None:
-    text = "write a run's class embeddings and names to a file that predict --vocabulary takes"
+    text = "write a model's class embeddings and names to a file that predict --vocabulary takes"
     parser = command(actions, "export", _export, text)
-    parser.add_argument("run", type=Path, help="folder of the run")
+    parser.add_argument("run", help="folder of a run or of a shared model, or NAME/MODEL on a hub")
     _add_out(parser)
     parser.add_argument("--checkpoint", default="last", choices=("last", "best"))
     text = "also write who the classes are, a row each, for other tools: .parquet, .json or .csv"
@@ -34,11 +34,16 @@ def _add_export(actions: Commands) -> None:
 
 
 def _export(options: argparse.Namespace) -> dict[str, Any]:
-    from workbench.inference.class_sets import classes_of_run
-    from workbench.runs import RunDirectory
+    from workbench.inference.class_sets import classes_of
     from workbench.runs.class_table import write_class_table
+    from workbench.sharing.source import load_source
 
-    classes = classes_of_run(RunDirectory.open(options.run), options.checkpoint)
+    source = load_source(options.run, options.checkpoint)
+    # What a folder is called says something to others, where it lies does not.
+    name = Path(source.name).name if Path(source.name).exists() else source.name
+    classes = classes_of(
+        source.model, source.vocabulary, source=name, step=source.step, label=options.run
+    )
     said = _written(options.out, classes)
     if options.table is not None:
         said["table"] = str(write_class_table(options.table, classes.vocabulary))
@@ -144,13 +149,14 @@ def _add_add(actions: Commands) -> None:
 def _add(options: argparse.Namespace) -> dict[str, Any]:
     from workbench.inference.class_sets import fitted
     from workbench.inference.examples import read_examples
-    from workbench.inference.vocabulary_edits import add_class
+    from workbench.inference.vocabulary_edits import add_class, free_name
     from workbench.sharing.source import load_source
 
     files = options.from_mask
     if len(files) % 2:
         raise ConfigError(f"--from-mask: each picture needs its mask; {files[-1]} has none")
     classes = _read(options.file)
+    free_name(classes, options.name)  # before the network has run for nothing
     model = load_source(options.run, options.checkpoint).model
     fitted(classes, model, label=str(options.file))
     pairs = list(zip(files[::2], files[1::2], strict=True))

@@ -27,6 +27,13 @@ def test_rows_of_a_small_network() -> None:
     assert torch["memory_ratio"] is None
 
 
+def test_the_search_holds_no_scores_of_all_classes() -> None:
+    rows = run_export(["small"], classes=1284, dim=12, size=320, repetitions=1)
+    alone, full = (row["peak_bytes"] for row in rows[:2])
+    # The scores would have 500 MiB; a tile has 4, labels and distances a little over one.
+    assert full - alone < 32 * 2**20
+
+
 def test_arguments_are_checked() -> None:
     with pytest.raises(ConfigError, match="--size: 64 or more"):
         run_export(size=32)

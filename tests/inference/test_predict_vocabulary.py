@@ -9,9 +9,9 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.runs import random_run
 from PIL import Image
 
-from helpers.runs import random_run
 from workbench.inference.class_sets import classes_of_run
 from workbench.inference.vocabulary_edits import Rename, Subset, replay
 from workbench.runs import RunDirectory

@@ -26,7 +26,7 @@ MAX_PIXELS: Final = 89_478_485
 ("decompression bomb"). This is Pillow's own threshold of suspicion."""
 
 _MASK_MODES: Final = ("1", "L", "P", "I;16", "I;16B", "I;16L", "I")
-_UNDECODABLE: Final = (
+UNDECODABLE: Final = (
     OSError,
     SyntaxError,  # Pillow's "broken PNG file"
     ValueError,
@@ -60,7 +60,7 @@ def opened(path: Path) -> Iterator[Image.Image]:
             f"{path}: takes more memory than there is; replace the file with an intact copy, or "
             "cut the image into tiles"
         ) from error
-    except _UNDECODABLE as error:
+    except UNDECODABLE as error:
         reason = first_line(error).rstrip(".")
         raise DataError(
             f"{path}: cannot be decoded ({reason}); replace the file with an intact copy"

@@ -12,7 +12,7 @@ from typing import Final
 import numpy as np
 from PIL import Image
 
-from workbench.datasets.images import opened
+from workbench.datasets.images import UNDECODABLE, opened
 from workbench.errors import DataError, first_line
 
 PICTURE_SUFFIXES: Final = frozenset(
@@ -46,13 +46,7 @@ def read_picture(path: Path) -> Image.Image:
         DataError: Missing, damaged, too large, or of numbers that are no colours.
     """
     with opened(path) as image:
-        try:
-            return upright_rgb(image, label=str(path))
-        except _DAMAGED as error:
-            raise DataError(
-                f"{path}: cannot be decoded ({first_line(error)}); replace the file with an "
-                "intact copy"
-            ) from error
+        return upright_rgb(image, label=str(path))
 
 
 def upright_rgb(image: Image.Image, *, label: str = "the picture") -> Image.Image:
@@ -63,10 +57,16 @@ def upright_rgb(image: Image.Image, *, label: str = "the picture") -> Image.Imag
         label: How the error calls it.
 
     Raises:
-        DataError: It holds numbers that are no colours.
+        DataError: It is damaged, or holds numbers that are no colours.
     """
-    image.load()
-    return _turned(_to_rgb(image, label), _orientation(image))
+    try:
+        image.load()
+        return _turned(_to_rgb(image, label), _orientation(image))
+    except (*UNDECODABLE, *_DAMAGED) as error:
+        raise DataError(
+            f"{label}: cannot be decoded ({first_line(error).rstrip('.')}); replace the file with "
+            "an intact copy"
+        ) from error
 
 
 def picture_pixels(path: Path) -> int:
@@ -103,7 +103,7 @@ def _orientation(image: Image.Image) -> Image.Transpose | None:
     """How to turn a loaded picture; of a TIFF Pillow has turned it, and says nothing."""
     try:
         value = image.getexif().get(_ORIENTATION)
-    except (OSError, ValueError, SyntaxError, *_DAMAGED):
+    except (*UNDECODABLE, *_DAMAGED):
         return None  # a picture with broken EXIF data is still a picture
     return _UPRIGHT.get(value) if isinstance(value, int) else None
 

@@ -14,7 +14,15 @@ from workbench.runs import RunDirectory
 from workbench.runs.class_file import ClassSet
 from workbench.vocabulary import Vocabulary
 
-__all__ = ["ClassSet", "check_fit", "class_set", "classes_of_run", "embeddings_of", "fitted"]
+__all__ = [
+    "ClassSet",
+    "check_fit",
+    "class_set",
+    "classes_of",
+    "classes_of_run",
+    "embeddings_of",
+    "fitted",
+]
 
 
 def class_set(
@@ -55,12 +63,35 @@ def classes_of_run(
         RunError: No such checkpoint, or the run's model is dense: its classes are no rows.
     """
     model, step = load_model(run, checkpoint)
+    return classes_of(model, run.vocabulary(), source=run.name, step=step, label=str(run.path))
+
+
+def classes_of(
+    model: SegmentationModel,
+    vocabulary: Vocabulary,
+    *,
+    source: str,
+    step: int | None,
+    label: str,
+) -> ClassSet:
+    """The classes of a loaded model.
+
+    Args:
+        model: Trained.
+        vocabulary: Row = class id.
+        source: Name of its run.
+        step: Its training step.
+        label: How the error calls it.
+
+    Raises:
+        RunError: It is dense: its classes are no rows.
+    """
     if model.table is None:
         raise RunError(
-            f"{run.path}: loss.name is dense, so there are no class embeddings to export; "
+            f"{label}: loss.name is dense, so there are no class embeddings to export; "
             "train with the loss nearest or streaming"
         )
-    return class_set(model.table(), model.distance, run.vocabulary(), source=run.name, step=step)
+    return class_set(model.table(), model.distance, vocabulary, source=source, step=step)
 
 
 def fitted(classes: ClassSet, model: SegmentationModel, *, label: str) -> ClassEmbeddings:

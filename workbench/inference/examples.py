@@ -18,6 +18,7 @@ from workbench.inference.inspect import embeddings_in, extract_features
 from workbench.models import SegmentationModel
 from workbench.progress import progress
 
+_LOSSY: Final = (".jpg", ".jpeg", ".jfif", ".webp", ".avif")
 MOST_PIXELS: Final = 2000
 """Pixels taken from one picture: their mean hardly changes with more."""
 
@@ -106,6 +107,11 @@ def read_example(
         DataError: As in ``read_examples``.
     """
     image = np.asarray(read_picture(picture))
+    if mask.suffix.lower() in _LOSSY:
+        raise DataError(
+            f"{mask}: {mask.suffix} changes pixels as it is saved, and would mark the class where "
+            "it is not; save the mask as PNG"
+        )
     ids = read_mask(mask)
     if ids.shape != image.shape[:2]:
         height, width = image.shape[:2]

@@ -139,7 +139,7 @@ def add_class(
     Raises:
         DataError: The name is empty or taken, or the embeddings have no common direction.
     """
-    name = _free_name(classes, name)
+    name = free_name(classes, name)
     if embeddings.ndim != 2 or len(embeddings) == 0 or embeddings.shape[1] != classes.dim:
         raise DataError(
             f"class {name!r}: mark at least one pixel; got embeddings of shape "
@@ -177,7 +177,7 @@ def rename(classes: ClassSet, class_id: int, name: str) -> Edited:
     """
     (class_id,) = _known(classes, [class_id])
     table = classes.vocabulary.table.copy()
-    table.loc[class_id, "name"] = _free_name(classes, name, but={class_id})
+    table.loc[class_id, "name"] = free_name(classes, name, but={class_id})
     lookup = np.arange(len(classes), dtype=np.int64)
     return Edited(_replaced(classes, classes.weight, classes.bias, table), lookup)
 
@@ -204,7 +204,7 @@ def merge(
     ids = sorted(set(_known(classes, class_ids)))
     if len(ids) < 2:
         raise DataError("merge: name at least two different classes")
-    name = _free_name(classes, name, but=set(ids))
+    name = free_name(classes, name, but=set(ids))
     rows = classes.weight[ids]
     row = _mean_direction(rows, f"class {name!r}: the classes to merge")
     if not get_distance(classes.distance).normalized:
@@ -331,7 +331,17 @@ def _known(classes: ClassSet, class_ids: Sequence[int]) -> list[int]:
     return [int(class_id) for class_id in class_ids]
 
 
-def _free_name(classes: ClassSet, name: str, but: set[int] | None = None) -> str:
+def free_name(classes: ClassSet, name: str, but: set[int] | None = None) -> str:
+    """A name as it is kept, if no other class has it.
+
+    Args:
+        classes: The classes so far.
+        name: As typed.
+        but: Ids of classes that may have it.
+
+    Raises:
+        DataError: It is empty, too long or taken.
+    """
     name = " ".join(name.split())
     if not name:
         raise DataError("the class has no name; type one")
