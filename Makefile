@@ -110,8 +110,8 @@ performance: $(APP_INSTALLED) ## make docs/performance.md and docs/models.md fro
 	$(BIN)/python -m workbench.benchmarks.report_models benchmarks/models.json docs/models.md
 
 reliability: $(TEST_INSTALLED) ## kill and starve commands, damage files, and make docs/reliability.md (half an hour)
-	PYTHONPATH=tests $(BIN)/python -m helpers.faults --trials 200 \
-	  --others train,evaluate,prepare,project,predict --json benchmarks/reliability/faults.json
+	PYTHONPATH=tests $(BIN)/python -m helpers.faults --trials 210 \
+	  --others train,evaluate,prepare,predict --json benchmarks/reliability/faults.json
 	PYTHONPATH=tests $(BIN)/python -m helpers.fuzz --cases 104000 --json benchmarks/reliability/fuzz.json
 	$(MAKE) reliability-page
 

@@ -1,0 +1,87 @@
+"""The page about reliability says what the rows say."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from workbench.benchmarks.report_reliability import main, render_faults, render_fuzz, render_page
+from workbench.errors import DataError
+
+COMMANDS = ("train", "evaluate", "prepare", "project", "predict", "export")
+MACHINE = {"cpu": "Z80", "cpu_count": 2, "ram_bytes": 8 * 2**30}
+KILLS = {"clock": 7, "operation": 6, "byte": 5}
+
+
+def kill(task: str, **changes: Any) -> dict[str, Any]:
+    row = {"fault": "kill", "task": task, "kills": KILLS, "ends": 11, "kept": 123, "steps_lost": 2}
+    return {**row, "losses": [], "seed": 3, "machine": MACHINE, **changes}
+
+
+def other(fault: str, task: str, **changes: Any) -> dict[str, Any]:
+    row = {"fault": fault, "task": task, "trials": 4, "refused": 4, "said": ["error: no room"]}
+    return {**row, "losses": [], "seed": 3, "machine": MACHINE, **changes}
+
+
+def fuzz(target: str, cases: int, **changes: Any) -> dict[str, Any]:
+    row = {"target": target, "cases": cases, "taken": 12, "seconds": 90.0, "slowest": 0.25}
+    row |= {"peak_bytes": 3 * 2**20, "findings": [], "asked": 9000, "seed": 3, "machine": MACHINE}
+    return {**row, **changes}
+
+
+def test_kills_and_losses_are_counted() -> None:
+    page = render_faults(
+        [kill("train"), kill("predict", steps_lost=0), other("disk full", "train")]
+    )
+    assert "| `train` | 7 | 6 | 5 | 11 | 123 | 0 |" in page
+    assert "| disk full | `train` | 4 | 4 | 0 |" in page
+    assert "36 times in all" in page and "**36 ends, no loss.**" in page
+    assert "at most 2 steps were logged" in page
+    assert "    error: no room" in page
+    assert "--trials 36 --seed 3" in page and "--others train --json" in page
+    assert "Z80, 2 cores, 8 GiB" in page
+
+
+def test_losses_and_what_was_not_tried_are_not_hidden() -> None:
+    rows = [kill("train", losses=["a", "b"]), other("disk full", "train", skipped="not tried: x")]
+    page = render_faults(rows)
+    assert "**18 ends, 2 losses.**" in page
+    assert "| `train` | 7 | 6 | 5 | 11 | 123 | 2 |" in page
+    assert "| disk full | `train` | 4 | 4 | not tried: x |" in page
+
+
+def test_cases_and_findings_are_counted() -> None:
+    found = {"what": "KeyError in x.py:f", "cases": 5, "first": 1}
+    page = render_fuzz([fuzz("mask", 7000), fuzz("status", 2000, findings=[found])])
+    assert "**9,000** times" in page and "**5 findings.**" in page
+    assert "| mask | 7,000 | 12 | 0.250 | 3.0 | 0 |" in page
+    assert "| status | 2,000 | 12 | 0.250 | 3.0 | 5 |" in page
+    assert "in 3 minutes" in page and "--cases 9000 --seed 3" in page
+    assert "**No findings.**" in render_fuzz([fuzz("mask", 7000)])
+
+
+def test_a_page_needs_rows(tmp_path: Path) -> None:
+    with pytest.raises(DataError, match="no rows to report"):
+        render_page({})
+    (tmp_path / "fuzz.json").write_text(json.dumps([fuzz("mask", 10)]))
+    main(tmp_path, tmp_path / "page.md")
+    page = (tmp_path / "page.md").read_text()
+    assert "## Bad input" in page and "## Faults" not in page
+
+
+def test_the_committed_page_is_made_from_the_committed_rows(
+    repository: Path, tmp_path: Path
+) -> None:
+    source = repository / "benchmarks" / "reliability"
+    main(source, tmp_path / "page.md")
+    assert (tmp_path / "page.md").read_text("utf-8") == (
+        repository / "docs" / "reliability.md"
+    ).read_text("utf-8")
+    faults = json.loads((source / "faults.json").read_text("utf-8"))
+    kills = [row for row in faults if row["fault"] == "kill"]
+    assert sum(sum(row["kills"].values()) for row in kills) >= 200
+    assert {row["task"] for row in kills} >= set(COMMANDS)
+    assert sum(row["cases"] for row in json.loads((source / "fuzz.json").read_text())) >= 100_000
