@@ -215,7 +215,7 @@ def _check_numbers(matrix: bytes, order: str) -> None:
     position, places = 0, []
     while len(places) < 4 and position + 8 <= len(matrix):
         kind, length = struct.unpack_from(f"{order}2I", matrix, position)
-        places.append((kind & 0xFFFF if kind >> 16 else kind, position))
+        places.append((kind % 2**16 if kind >> 16 else kind, position))
         # Up to four bytes stand in the place of their length; all else is padded to eight.
         position += 8 if kind >> 16 else 8 + -(-length // 8) * 8
     if len(places) < 4:
