@@ -212,7 +212,8 @@ def _check_variables(data: bytes) -> None:
 
 def _check_numbers(matrix: bytes, order: str) -> None:
     """Checks the type of a matrix's numbers, behind its flags, dimensions and name."""
-    position, places = 0, []
+    position = 0
+    places: list[tuple[int, int]] = []  # type and place of each part
     while len(places) < 4 and position + 8 <= len(matrix):
         kind, length = struct.unpack_from(f"{order}2I", matrix, position)
         places.append((kind % 2**16 if kind >> 16 else kind, position))
