@@ -136,6 +136,30 @@ def test_no_result_takes_the_place_of_anything_else(
     assert (photos / "a.png").read_bytes() == before
 
 
+def test_no_result_leaves_the_folder(
+    cli: Cli, run: RunDirectory, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for name in ("in/a/x.png", "in/b/y.png", "secret/z.png"):
+        draw(tmp_path / name)
+    for name in ("..png", "...png"):
+        (tmp_path / "in" / name).write_bytes((tmp_path / "secret" / "z.png").read_bytes())
+    before = sorted(tmp_path.rglob("*"))
+    monkeypatch.chdir(tmp_path)
+    for word in ("in/*/../../secret/*.png", "in/..png", "in/...png", "in/.*.png"):
+        done = cli("predict", run.path, word, "--out", "out/deep/below")
+        assert done.returncode == 2 and "and not lie below --out" in done.stderr, word
+        assert sorted(tmp_path.rglob("*")) == before
+    out = tmp_path / "out"
+    for word, names in (
+        ("in/*/../b/*.png", ["b/y.png"]),  # down and up again, but not out
+        ("in/../secret/*.png", ["z.png"]),
+        ("in/a/../../in/*/*.png", ["a/x.png", "b/y.png"]),
+    ):
+        values = told(cli("predict", run.path, word, "--out", out, "--replace", "--json"))
+        assert made(values, out) == names
+        assert sorted(path.relative_to(out).as_posix() for path in out.rglob("*.png")) == names
+
+
 def test_names_that_are_no_text(cli: Cli, run: RunDirectory, tmp_path: Path) -> None:
     name = os.fsdecode(b"caf\xe9 \xf0\x9f\x98\x80\n.png")
     try:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import json
+import os
 import signal
 import subprocess
 import sys
@@ -14,10 +15,11 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.predicting import draw, told
+from helpers.predicting import draw, pixels_of, told
 from helpers.runs import random_run
+from PIL import Image
 
-from workbench.inference.manifest import NAME, SEGMENTS
+from workbench.inference.manifest import NAME, SEGMENT_LINES, SEGMENTS
 from workbench.runs import RunDirectory
 
 Cli = Callable[..., Any]
@@ -120,10 +122,124 @@ def test_another_picture_of_the_same_name_is_no_change(
     assert done.returncode == 2
     assert f"is the result of {photos / 'a.png'} and would be that of {other}" in done.stderr
     assert (out / "a.png").read_bytes() == before
+    # Nor is it the same one for being as large and as old.
+    old = photos / "a.bmp"
+    Image.fromarray(pixels_of(photos / "a.png")).save(old)
+    same = tmp_path / "other" / "a.bmp"
+    Image.fromarray(pixels_of(other)).save(same)
+    for path in (old, same):
+        os.utime(path, (10**9, 10**9))
+    assert old.stat().st_size == same.stat().st_size
+    twins = tmp_path / "twins"
+    told(cli("predict", run.path, old, "--out", twins, "--json"))
+    done = cli("predict", run.path, same, "--out", twins)
+    assert done.returncode == 2 and f"is the result of {old} and would be" in done.stderr
+    (tmp_path / "link").symlink_to(photos)
+    linked = tmp_path / "link" / "a.bmp"
+    assert told(cli("predict", run.path, linked, "--out", twins, "--json"))["skipped"] == 1
     # A folder that was moved holds the same pictures.
     photos.rename(tmp_path / "moved")
     moved = tmp_path / "moved" / "a.png"
     assert told(cli("predict", run.path, moved, "--out", out, "--json"))["skipped"] == 1
+
+
+def test_what_was_corrected_by_hand_is_kept(
+    cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    call = ("predict", run.path, photos, "--out", out)
+    told(cli(*call, "--json"))
+    first = {name: (out / name).read_bytes() for name in ("a.png", "b.png", "sub/a.png")}
+    Image.fromarray(np.full((24, 40), 299, np.uint16)).save(out / "a.png")
+    corrected = (out / "a.png").read_bytes()
+    os.truncate(out / "b.png", 0)  # as a machine that goes down leaves it
+    torn = out / "sub" / "a.png"
+    stamp = torn.stat().st_mtime_ns
+    os.truncate(torn, 50)
+    os.utime(torn, ns=(stamp, stamp))
+    values = told(cli(*call, "--json"))
+    assert (values["skipped"], values["by_hand"]) == (1, 1) and len(values["masks"]) == 3
+    assert (out / "a.png").read_bytes() == corrected
+    assert (out / "b.png").read_bytes() == first["b.png"]
+    assert torn.read_bytes() == first["sub/a.png"]
+    assert "         changed by hand  1 kept\n" in cli(*call).stdout
+    # Another picture needs another mask, but the one that is there is work.
+    draw(photos / "a.png", 8)
+    done = cli(*call)
+    assert done.returncode == 2 and f"{out / 'a.png'}: was changed by hand" in done.stderr
+    assert (out / "a.png").read_bytes() == corrected
+    (out / "a.png").rename(tmp_path / "kept.png")
+    values = told(cli(*call, "--json"))
+    assert (values["skipped"], values["by_hand"]) == (2, 0)
+    (tmp_path / "kept.png").rename(out / "a.png")
+    assert told(cli(*call, "--json"))["by_hand"] == 1
+    assert told(cli(*call, "--replace", "--json"))["by_hand"] == 0
+    assert (out / "a.png").read_bytes() != corrected
+
+
+def test_files_of_others_among_the_results_stay(
+    cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path
+) -> None:
+    """Beside a finished picture, of one that failed, and of one that is not yet segmented."""
+    out = tmp_path / "out"
+    (photos / "torn.jpg").write_bytes(b"torn")
+    call = ("predict", run.path, photos, "--out", out)
+    told(cli(*call, "--json"), 1)
+    others = [out / name for name in ("a.topk.npz", SEGMENTS, SEGMENT_LINES, "notes.png")]
+    for path in others:
+        path.write_text("mine")
+    # The settings make neither likely classes nor segments: all this is in nobody's way.
+    assert told(cli(*call, "--json"), 1)["skipped"] == 3
+    done = cli(*call, "--replace")
+    assert done.returncode == 2 and f"{others[0]}: is there already" in done.stderr
+    assert all(path.read_text() == "mine" for path in others) and (out / "a.png").is_file()
+    others.pop(0).unlink()
+    mask = out / "torn.png"  # drawn by hand, where the picture could not be read
+    mask.write_text("mine")
+    done = cli(*call, "--replace")
+    assert done.returncode == 2 and f"{mask}: is there already" in done.stderr
+    draw(photos / "torn.jpg", 4)
+    done = cli(*call)
+    assert done.returncode == 2 and f"{mask}: is there already" in done.stderr
+    mask.rename(tmp_path / "mine.png")
+    assert told(cli(*call, "--replace", "--json"))["skipped"] == 0
+    assert all(path.read_text() == "mine" for path in others)
+
+
+def test_what_a_kill_left_begun_is_made_again(
+    cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path
+) -> None:
+    out = tmp_path / "out"
+    call = ("predict", run.path, photos, "--out", out, "--json")
+    told(cli(*call))
+    whole = (out / "a.png").read_bytes()
+    lines = (out / NAME).read_bytes().splitlines(keepends=True)
+    lines = [line for line in lines if b'{"done": {"stem": "a"' not in line]
+    (out / NAME).write_bytes(b"".join(lines))
+    (out / "a.png").write_text("written, but not noted")
+    assert told(cli(*call))["skipped"] == 2
+    assert (out / "a.png").read_bytes() == whole
+    (out / NAME).write_bytes(b"".join(lines))
+    assert told(cli(*call, "--replace"))["skipped"] == 0
+
+
+@pytest.mark.parametrize("name", [SEGMENTS, SEGMENT_LINES])
+def test_segments_of_others_are_not_replaced(
+    cli: Cli, run: RunDirectory, photos: Path, tmp_path: Path, name: str
+) -> None:
+    out = tmp_path / "out"
+    out.mkdir()
+    (out / name).write_text("mine")
+    call = ("predict", run.path, photos, "--out", out)
+    for flags in (("--rle",), ("--rle", "--replace"), (), ("--rle", "--replace")):
+        done = cli(*call, *flags)
+        assert done.returncode == (2 if flags else 0)
+        assert not flags or f"{out / name}: is there already" in done.stderr
+        assert (out / name).read_text() == "mine"
+    (out / name).unlink()
+    for flags, there in ((("--rle", "--replace"), True), (("--replace",), False)):
+        assert cli(*call, *flags).returncode == 0
+        assert (out / SEGMENTS).exists() == (out / SEGMENT_LINES).exists() == there
 
 
 def test_two_processes_take_turns(
@@ -150,13 +266,17 @@ def test_a_list_of_a_stranger_removes_nothing_outside(
     mine.write_text("mine")
     out.mkdir()
     head = {"format": "workbench-predict", "version": 1, "settings": {}}
-    lines = [head, {"planned": ["../mine", str(tmp_path / "mine"), 3]}, {"done": 3}, 5]
+    done = {"path": "/a", "name": "a", "size": 1, "mtime_ns": 1, "classes": []}
+    lines: list[Any] = [head, {"done": 3}, 5]
+    for stem in ("../mine", str(tmp_path / "mine"), "sub/../../mine", 3):
+        lines.append({"begun": stem, "suffixes": [".png"]})
+        lines.append({"done": {**done, "stem": stem, "results": {".png": 4}}})
     (out / NAME).write_text("".join(json.dumps(line) + "\n" for line in lines))
     told(cli("predict", run.path, photos, "--out", out, "--replace", "--json"))
     assert mine.read_text() == "mine"
     (out / NAME).write_text("something else\n")
-    done = cli("predict", run.path, photos, "--out", out)
-    assert done.returncode == 2 and f"{NAME}: is no list of predictions" in done.stderr
+    refused = cli("predict", run.path, photos, "--out", out)
+    assert refused.returncode == 2 and f"{NAME}: is no list of predictions" in refused.stderr
 
 
 def test_a_full_disk_is_one_line_and_what_is_done_stays(

@@ -127,12 +127,16 @@ def _own(out: Path) -> set[str]:
 
 
 def _told(batch: Batch, out: Path) -> str:
+    from workbench.inference.picture_paths import unread_line
+
     done = len(batch.masks)
     before = f", {batch.skipped} of them before" if batch.skipped else ""
     lines: Sequence[tuple[str, Any]] = (
         ("pictures", f"{done} in {out}{before}"),
+        *([("changed by hand", f"{batch.by_hand} kept")] if batch.by_hand else []),
         ("classes", batch.classes),
         *([("segments", batch.segments)] if batch.segments else []),
         ("failed", len(batch.failed)),
     )
-    return "\n".join([*(f"{key:>24}  {value}" for key, value in lines), *batch.failed])
+    unread = [unread_line(batch.unread)] if batch.unread else []
+    return "\n".join([*(f"{key:>24}  {value}" for key, value in lines), *batch.failed, *unread])

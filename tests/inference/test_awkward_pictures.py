@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import json
 import os
+import socket
 import struct
 from collections.abc import Callable
 from pathlib import Path
@@ -282,6 +283,61 @@ def test_bad_files_do_not_stop_the_others(
     for_people = cli("predict", run.path, folder, "--out", tmp_path / "out")
     assert for_people.returncode == 1
     assert all(line in for_people.stdout for line in told["failed"])
+
+
+def test_pipes_and_sockets_are_lines_and_stop_nothing(
+    tmp_path: Path, colors: np.ndarray, run: RunDirectory, cli: Cli, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    folder = tmp_path / "p"
+    folder.mkdir()
+    Image.fromarray(colors).save(folder / "a.png")
+    (folder / "gone.png").symlink_to(tmp_path / "nowhere.png")
+    (folder / "linked.png").symlink_to(folder / "pipe.jpg")
+    os.mkfifo(folder / "pipe.jpg")
+    os.mkfifo(folder / "notes")  # not called like a picture
+    monkeypatch.chdir(folder)  # a socket's name has to be short
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind("socket.png")
+        for word in (folder, f"{folder}/*"):
+            out = tmp_path / f"out{str(word)[-1]}"
+            done = cli("predict", run.path, word, "--out", out, "--json")
+            assert done.returncode == 1, done.stderr
+            values = json.loads(done.stdout)
+            assert [Path(mask).name for mask in values["masks"]] == ["a.png"]
+            assert sorted(values["failed"]) == [
+                f"{folder / 'gone.png'}: cannot be read (No such file or directory)",
+                *(
+                    f"{folder / name}: not a file, but a pipe, a socket or a device"
+                    for name in ("linked.png", "pipe.jpg", "socket.png")
+                ),
+            ]
+    done = cli("predict", run.path, folder / "pipe.jpg", "--out", tmp_path / "one")
+    assert done.returncode == 2 and "pipe.jpg: not a file, but a pipe" in done.stderr
+
+
+def test_pictures_of_kinds_that_are_not_read_are_counted(
+    tmp_path: Path, colors: np.ndarray, run: RunDirectory, cli: Cli
+) -> None:
+    folder = tmp_path / "pictures"
+    (folder / "sub").mkdir(parents=True)
+    for name in ("a.HEIC", "sub/b.heic", "c.psd", ".hidden.heic", "notes.txt", "sub/d.xmp"):
+        (folder / name).write_bytes(b"x")
+    (folder / "library.raw").mkdir()
+    call = ("predict", run.path, folder, folder / "sub", "--out", folder / "out")
+    line = "3 files of kinds that are not read: .heic 2, .psd 1"
+    done = cli(*call)
+    assert done.returncode == 2 and "no picture there" in done.stderr and line in done.stderr
+    Image.fromarray(colors).save(folder / "a.png")
+    Image.fromarray(colors).save(folder / "sub" / "z.tga")
+    done = cli(*call)
+    assert done.returncode == 0 and done.stdout.splitlines()[-1] == line
+    told = json.loads(cli(*call, "--json").stdout)
+    assert told["unread"] == {".heic": 2, ".psd": 1} and len(told["masks"]) == 2
+    (folder / "out" / "mine.heic").write_bytes(b"x")  # beside the results, not the pictures
+    (folder / "sub" / "b.heic").unlink()
+    (folder / "c.psd").unlink()
+    said = cli(*call).stdout.splitlines()[-1]
+    assert said == "1 file of a kind that is not read: .heic 1"
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="whoever may read everything cannot see it refused")

@@ -12,7 +12,7 @@ import hashlib
 import os
 import warnings
 from collections import deque
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping
 from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import dataclass
 from pathlib import Path
@@ -20,12 +20,13 @@ from typing import Any, Final, NamedTuple
 
 import numpy as np
 
+from workbench.constants import IGNORE_ON_DISK
 from workbench.distances import ClassEmbeddings
 from workbench.errors import ConfigError, DataError, WorkbenchError, is_out_of_memory
 from workbench.inference.bands import segment_bands
 from workbench.inference.coco_json import segments_line, write_coco
 from workbench.inference.manifest import (
-    RESULT_SUFFIXES,
+    RLE,
     SEGMENT_LINES,
     SEGMENTS,
     Done,
@@ -33,7 +34,8 @@ from workbench.inference.manifest import (
 )
 from workbench.inference.picture_paths import Found, Picture, as_text
 from workbench.inference.read_ahead import ReadPicture, read_ahead
-from workbench.inference.results import PictureResults, Wanted, Written
+from workbench.inference.results import TOP_K_SUFFIX, PictureResults, Wanted, Written
+from workbench.inference.targets import check_free, check_segments, check_targets, is_done
 from workbench.inference.tiles import Tiling
 from workbench.models import SegmentationModel
 from workbench.progress import progress
@@ -71,25 +73,31 @@ class Batch(NamedTuple):
     Attributes:
         masks: Of the pictures that are done, in the order of the pictures.
         skipped: How many of them were done before.
+        by_hand: Of how many of these somebody has changed a result since; it is kept.
         classes: How many different classes occur.
         failed: A line for each picture that could not be segmented.
         segments: The file of all segments, if one was wanted.
+        unread: Files of kinds that are not read, by the suffix.
     """
 
     masks: list[Path]
     skipped: int
+    by_hand: int
     classes: int
     failed: list[str]
     segments: Path | None
+    unread: Mapping[str, int]
 
     def values(self) -> dict[str, Any]:
         """As a command prints it."""
         return {
             "masks": [as_text(path) for path in self.masks],
             "skipped": self.skipped,
+            "by_hand": self.by_hand,
             "classes": self.classes,
             "segments": None if self.segments is None else as_text(self.segments),
             "failed": [as_text(line) for line in self.failed],
+            "unread": dict(self.unread),
         }
 
 
@@ -137,7 +145,7 @@ def predict_files(
     settings = {
         **predictor.settings,
         **{"tile": tiling.tile, "overlap": tiling.overlap, "overlay": wanted.overlay},
-        **{"rle": wanted.segments, "top_k": wanted.top_k, "weights": digest(predictor)},
+        **{RLE: wanted.segments, "top_k": wanted.top_k, "weights": digest(predictor)},
     }
     with _full_disk_told(out):
         return _predict(predictor, found, out, settings, wanted, tiling, replace=replace)
@@ -169,15 +177,16 @@ def _predict(
     manifest = Manifest(out).read()
     if not replace:
         manifest.check(settings)
-    _check_targets(out, found.pictures, manifest, replace=replace)
+    check_segments(manifest, wanted.segments)
+    check_targets(manifest, found.pictures, replace=replace)
     try:
         manifest.hold()
         manifest.read()  # another process may have been at it since
         if replace:
             manifest.clear()
         manifest.check(settings)
-        manifest.start(settings, [picture.stem for picture in found.pictures])
-        manifest.remove_leftovers()
+        manifest.start(settings)
+        manifest.remove_leftovers(picture.stem for picture in found.pictures)
         with warnings.catch_warnings():
             # Pillow's, about files of which it then says that they are damaged.
             warnings.filterwarnings("ignore", module=r"PIL\.")
@@ -186,42 +195,13 @@ def _predict(
         manifest.close()
 
 
-def _check_targets(
-    out: Path, pictures: Sequence[Picture], manifest: Manifest, *, replace: bool
-) -> None:
-    """Makes sure that results replace nothing but earlier results of the same pictures."""
-    root, own = os.path.realpath(out), manifest.results()
-    sources = {os.path.realpath(picture.path) for picture in pictures}
-    for picture in pictures:
-        before = None if replace else manifest.done.get(picture.stem)
-        if (
-            before is not None
-            and before.path != os.path.realpath(picture.path)
-            and os.path.exists(before.path)
-            and not _is_done(manifest, picture)
-        ):
-            raise DataError(
-                f"{out / picture.stem} is the result of {as_text(before.path)} and would be "
-                f"that of {picture.path}, too; choose another --out"
-            )
-        for suffix in RESULT_SUFFIXES:
-            name = picture.stem + suffix
-            target = os.path.join(root, name)
-            if target in sources:
-                what = "the result would replace the picture"
-            elif name not in own and os.path.lexists(target):
-                what = "is there already, and not as a result of this command"
-            else:
-                continue
-            raise DataError(f"{out / name}: {what}; choose another --out")
-
-
-def _is_done(manifest: Manifest, picture: Picture) -> bool:
-    try:
-        status = picture.path.stat()
-    except OSError:
-        return False
-    return manifest.is_done(picture.stem, status.st_size, status.st_mtime_ns)
+def _suffixes(wanted: Wanted, classes: int) -> list[str]:
+    """What may be made of a picture."""
+    return [
+        *([".png"] if classes <= IGNORE_ON_DISK else [".png", ".tiff"]),
+        *([".overlay.jpg", ".overlay.png"] if wanted.overlay else []),
+        *([TOP_K_SUFFIX] if wanted.top_k else []),
+    ]
 
 
 class _Writing(NamedTuple):
@@ -245,13 +225,16 @@ class _Work:
         self._wanted = wanted
         self._tiling = tiling
         self._colors = predictor.vocabulary.colors
+        self._suffixes = _suffixes(wanted, len(self._colors))
         self._failed: dict[str, str] = {}
         self._writing: deque[_Writing] = deque()
 
     def run(self, found: Found) -> Batch:
         """Segments what is not done yet."""
-        todo = [picture for picture in found.pictures if not _is_done(self._manifest, picture)]
+        todo = [picture for picture in found.pictures if not is_done(self._manifest, picture)]
         skipped = len(found.pictures) - len(todo)
+        left = {picture.stem for picture in found.pictures} - {picture.stem for picture in todo}
+        by_hand = sum(bool(self._manifest.by_hand(stem)) for stem in left)
         readers = ThreadPoolExecutor(_THREADS, thread_name_prefix="read")
         writers = ThreadPoolExecutor(_THREADS, thread_name_prefix="write")
         bar = progress(
@@ -273,7 +256,7 @@ class _Work:
             bar.close()
             readers.shutdown(cancel_futures=True)
             writers.shutdown(cancel_futures=True)
-        return self._batch(found, skipped)
+        return self._batch(found, skipped, by_hand)
 
     def _segment(
         self, picture: Picture, future: Future[ReadPicture], writers: ThreadPoolExecutor
@@ -291,14 +274,23 @@ class _Work:
                 tiling=self._tiling,
             ):
                 results.add(band)
+            check_free(self._manifest, picture.stem)  # something may have come meanwhile
+            self._manifest.begin(picture.stem, self._suffixes)
         except BaseException as error:
             if results is not None:
                 results.discard()
             self._note(picture, error)
             return
-        job = writers.submit(results.finish)
+        job = writers.submit(self._write, results)
         size = results.bytes
         self._writing.append(_Writing(picture, read.without_pixels(), results, size, job))
+
+    def _write(self, results: PictureResults) -> Written:
+        try:
+            self._manifest.sync()  # what is begun is known before there is any of it
+            return results.finish()
+        finally:
+            results.discard()
 
     def _note(self, picture: Picture, error: BaseException) -> None:
         """Remembers what went wrong with a picture; raises what is not the picture's fault."""
@@ -341,6 +333,7 @@ class _Work:
             segments = self._manifest.add_segments(line)
         stem = one.picture.stem
         start = len(Path(stem).name)
+        files = {path.name[start:]: path.stat() for path in written.files}
         self._manifest.add(
             Done(
                 stem=stem,
@@ -348,13 +341,14 @@ class _Work:
                 name=one.picture.name,
                 size=one.read.size,
                 mtime_ns=one.read.mtime_ns,
-                results={path.name[start:]: path.stat().st_size for path in written.files},
+                results={suffix: status.st_size for suffix, status in files.items()},
                 classes=written.classes,
                 segments=segments,
+                stamps={suffix: status.st_mtime_ns for suffix, status in files.items()},
             )
         )
 
-    def _batch(self, found: Found, skipped: int) -> Batch:
+    def _batch(self, found: Found, skipped: int, by_hand: int) -> Batch:
         out, every = self._manifest.out, self._manifest.done
         done = [
             every[picture.stem] for picture in found.pictures if picture.stem not in self._failed
@@ -370,6 +364,7 @@ class _Work:
         return Batch(
             masks=[out / (one.stem + next(iter(one.results))) for one in done],
             skipped=skipped,
+            by_hand=by_hand,
             classes=len({class_id for one in done for class_id in one.classes}),
             failed=found.missing
             + [
@@ -378,4 +373,5 @@ class _Work:
                 if picture.stem in self._failed
             ],
             segments=segments,
+            unread=found.unread,
         )

@@ -206,12 +206,14 @@ def weights() -> list[bytes]:
 
 def predictions() -> list[bytes]:
     """The list of a batch of predictions."""
-    done = {"stem": "a", "name": "a.jpg", "size": 9, "mtime_ns": 1, "results": {".png": 5}}
+    done = {"stem": "a", "path": "/a.jpg", "name": "a.jpg", "size": 9, "mtime_ns": 1}
+    done |= {"results": {".png": 5}, "stamps": {".png": 7}}
     lines = [
         {"format": "workbench-predict", "version": 1, "settings": {"run": "x", "top_k": 0}},
-        {"planned": ["a", "b/c"]},
+        {"begun": "a", "suffixes": [".png", ".topk.npz"]},
         {"done": done | {"classes": [1283], "segments": None}},
         {"done": done | {"stem": "b/c", "classes": [], "segments": [0, 5]}},
+        {"begun": "d", "suffixes": [".png"]},
     ]
     return ["".join(json.dumps(line) + "\n" for line in lines).encode()]
 

@@ -225,8 +225,9 @@ def _predictions(path: Path) -> None:
     manifest = Manifest(path.parent).read()
     for name in manifest.results():
         _check(".." not in name.split("/") and not name.startswith("/"), "a path that leads out")
-    for stem in manifest.planned:
+    for stem in {*manifest.begun, *manifest.done}:
         manifest.is_done(stem, 9, 1)
+        manifest.foreign(stem)
 
 
 def _shared(path: Path) -> None:
