@@ -20,7 +20,7 @@ import pandas as pd
 import torch
 from PIL import Image
 
-from workbench.datasets.pictures import read_picture, upright_rgb
+from workbench.datasets.pictures import read_picture, to_pixels, upright_rgb
 from workbench.distances import ClassEmbeddings
 from workbench.errors import ConfigError, DataError
 from workbench.inference import Tiling, Views, at_scales
@@ -288,9 +288,9 @@ class Segmenter:
 def _pixels(image: Picture) -> npt.NDArray[np.uint8]:
     """(H, W, 3) RGB."""
     if isinstance(image, str | Path):
-        return np.asarray(read_picture(Path(image)))
+        return to_pixels(read_picture(Path(image)))
     if isinstance(image, Image.Image):
-        return np.asarray(upright_rgb(image))
+        return to_pixels(upright_rgb(image))
     given: object = image  # whatever its type is said to be
     if not isinstance(given, np.ndarray):
         kind = type(image).__name__

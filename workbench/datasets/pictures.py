@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Final
 
 import numpy as np
+import numpy.typing as npt
 from PIL import Image
 
 from workbench.datasets.images import UNDECODABLE, opened
@@ -23,6 +24,7 @@ PICTURE_SUFFIXES: Final = frozenset(
 )
 """By which pictures are found in folders, in lower case."""
 
+_ROWS: Final = 256
 _ORIENTATION: Final = 0x0112
 _UPRIGHT: Final = {
     2: Image.Transpose.FLIP_LEFT_RIGHT,
@@ -67,6 +69,18 @@ def upright_rgb(image: Image.Image, *, label: str = "the picture") -> Image.Imag
             f"{label}: cannot be decoded ({first_line(error).rstrip('.')}); replace the file with "
             "an intact copy"
         ) from error
+
+
+def to_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
+    """An RGB image as an array (H, W, 3) of its own, some rows at a time.
+
+    At once NumPy would be given all of it as bytes first: another copy of a large picture.
+    """
+    pixels = np.empty((image.height, image.width, 3), dtype=np.uint8)
+    for top in range(0, image.height, _ROWS):
+        bottom = min(top + _ROWS, image.height)
+        pixels[top:bottom] = np.asarray(image.crop((0, top, image.width, bottom)))
+    return pixels
 
 
 def picture_pixels(path: Path) -> int:

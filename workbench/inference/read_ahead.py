@@ -10,7 +10,7 @@ from typing import Final, NamedTuple, Self
 import numpy as np
 import numpy.typing as npt
 
-from workbench.datasets.pictures import picture_pixels, read_picture
+from workbench.datasets.pictures import picture_pixels, read_picture, to_pixels
 from workbench.errors import DataError
 from workbench.inference.picture_paths import Picture
 
@@ -70,5 +70,5 @@ def _read(picture: Picture) -> ReadPicture:
         status = picture.path.stat()
     except OSError as error:
         raise DataError(f"{picture.path}: cannot be read ({error.strerror})") from error
-    pixels = np.array(read_picture(picture.path))
+    pixels = to_pixels(read_picture(picture.path))
     return ReadPicture(pixels, status.st_size, status.st_mtime_ns)
