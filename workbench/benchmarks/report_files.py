@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from workbench.benchmarks.report_text import busy, mib, pick, place, seconds, significant
+from workbench.benchmarks.report_text import MIB, busy, mib, pick, place, seconds, significant
 
 Row = Mapping[str, Any]
 
@@ -60,8 +60,9 @@ _LARGE = """\
 ### Large pictures
 
 One picture of {largest:.0f} megapixels is cut into tiles, whose embeddings are blended and given \
-out as rows of tiles are done; the picture and its mask are all that grows with it. The last \
-column is memory beyond these two.
+out as rows of tiles are done: features of the whole picture, {features:,.0f} MiB, are never there. \
+The last column is memory beyond the picture and its mask; it still grows a little, as the mask's \
+file is put together in memory.
 
 Machine: {place}.
 {busy}
@@ -70,8 +71,7 @@ Machine: {place}.
 {table}
 
 ```sh
-workbench bench predict-files --sizes {sizes} --methods embedding --pictures 1 \
-    --json benchmarks/predict_large.json
+workbench bench predict-files --sizes {sizes} --methods embedding --pictures 1 {json}
 ```
 """
 _PICTURE_AND_MASK = 3 + 2  # bytes of a pixel
@@ -88,8 +88,10 @@ def render_large(rows: Sequence[Row]) -> str:
         )
     return _LARGE.format(
         largest=max(row["size"] for row in rows) ** 2 / 1e6,
+        features=max(row["size"] for row in rows) ** 2 / 16 * 4 * rows[0]["dim"] / MIB,
         place=place(rows[0]),
         busy=busy(rows),
         table="\n".join(table),
         sizes=",".join(str(row["size"]) for row in rows),
+        json="--json benchmarks/predict_large.json",
     )
