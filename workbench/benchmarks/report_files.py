@@ -60,9 +60,9 @@ _LARGE = """\
 ### Large pictures
 
 One picture of {largest:.0f} megapixels is cut into tiles, whose embeddings are blended and given \
-out as rows of tiles are done: features of the whole picture, {features:,.0f} MiB, are never there. \
-The last column is memory beyond the picture and its mask; it still grows a little, as the mask's \
-file is put together in memory.
+out as rows of tiles are done: features of the whole picture, {features:,.0f} MiB, are never \
+there. The last column is memory beyond the picture and its mask; it still grows a \
+little, as the mask's file is put together in memory.
 
 Machine: {place}.
 {busy}
