@@ -55,10 +55,10 @@ def test_shares_add_up(
     parts = shares(7, {1, 6}, world)
     sent: list[bytes] = []
     monkeypatch.setattr(processes, "world", lambda: world)
-    monkeypatch.setattr(processes, "gather", lambda part: sent.append(part) or [part])
+    monkeypatch.setattr(processes, "all_gather", lambda part: sent.append(part) or [part])
     for places in parts:
         combine(scored(places), places)
-    monkeypatch.setattr(processes, "gather", lambda _: sent)
+    monkeypatch.setattr(processes, "all_gather", lambda _: sent)
     for places in parts:  # each process comes to the same
         evaluator = scored(places)
         combine(evaluator, places)
@@ -76,10 +76,10 @@ def test_a_process_may_have_no_image(make_vocabulary: Any, monkeypatch: pytest.M
     right = one.result()
     sent: list[bytes] = []
     monkeypatch.setattr(processes, "world", lambda: 2)
-    monkeypatch.setattr(processes, "gather", lambda part: sent.append(part) or [part])
+    monkeypatch.setattr(processes, "all_gather", lambda part: sent.append(part) or [part])
     combine(one, [0])
     combine(none, [])
-    monkeypatch.setattr(processes, "gather", lambda _: sent)
+    monkeypatch.setattr(processes, "all_gather", lambda _: sent)
     combine(none, [])
     pd.testing.assert_frame_equal(none.result().per_image_class, right.per_image_class)
     assert none.result().summary["miou"] == right.summary["miou"]

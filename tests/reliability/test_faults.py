@@ -60,7 +60,7 @@ def test_whatever_is_killed_goes_on_and_loses_nothing(rows: Rows, task: str) -> 
 def test_kills_are_of_every_kind(rows: Rows) -> None:
     kills = [row["kills"] for row in of_fault(rows, "kill").values()]
     by_kind = {kind: sum(one[kind] for one in kills) for kind in ("clock", "operation", "byte")}
-    assert sum(by_kind.values()) == KILLS
+    assert abs(sum(by_kind.values()) - KILLS) < len(kills)  # each command's share is rounded
     assert min(by_kind.values()) >= 3
 
 
