@@ -341,9 +341,14 @@ def test_ctrl_c_keeps_what_is_done(run: RunDirectory, tmp_path: Path) -> None:
     for number in range(200):
         draw(photos / f"{number:03d}.png", number, size=(160, 160))
     command = [sys.executable, "-m", "workbench", "predict", str(run.path), str(photos)]
-    job = subprocess.Popen(
-        [*command, "--out", str(out), "--top-k", "3"], stderr=subprocess.PIPE, text=True
-    )
+    # What a shell starts in the background ignores Ctrl-C, and so does all that it starts.
+    ours = signal.signal(signal.SIGINT, signal.default_int_handler)
+    try:
+        job = subprocess.Popen(
+            [*command, "--out", str(out), "--top-k", "3"], stderr=subprocess.PIPE, text=True
+        )
+    finally:
+        signal.signal(signal.SIGINT, ours)
     deadline = time.monotonic() + 120
     while len(list(out.glob("*.png"))) < 3 and job.poll() is None:
         assert time.monotonic() < deadline
