@@ -13,6 +13,8 @@ from typing import Final, NamedTuple
 import numpy as np
 from PIL import Image, UnidentifiedImageError
 
+from workbench.datasets.pictures import orientation_of
+
 MAX_BYTES: Final = 20 * 2**20
 MAX_PIXELS: Final = 24_000_000
 WORK_PIXELS: Final = 400_000
@@ -113,7 +115,7 @@ def _prepared(file: Image.Image) -> Upload:
         )
     file.draft("RGB", target)  # a large JPEG is decoded small: less time, less memory
     file.load()
-    orientation = _orientation(file)
+    orientation = orientation_of(file)
     image = _to_rgb(file, notes)
     if scale < 1:
         notes.append(f"scaled from {size[0]:,} × {size[1]:,} to {target[0]:,} × {target[1]:,}")
@@ -122,22 +124,6 @@ def _prepared(file: Image.Image) -> Upload:
         image = image.transpose(orientation)
         notes.append("turned upright as its EXIF data says")
     return Upload(image, tuple(notes))
-
-
-def _orientation(file: Image.Image) -> Image.Transpose | None:
-    try:
-        value = file.getexif().get(0x0112)
-    except _DAMAGED:
-        return None  # a picture with broken EXIF data is still a picture
-    return {
-        2: Image.Transpose.FLIP_LEFT_RIGHT,
-        3: Image.Transpose.ROTATE_180,
-        4: Image.Transpose.FLIP_TOP_BOTTOM,
-        5: Image.Transpose.TRANSPOSE,
-        6: Image.Transpose.ROTATE_270,
-        7: Image.Transpose.TRANSVERSE,
-        8: Image.Transpose.ROTATE_90,
-    }.get(value if isinstance(value, int) else 1)
 
 
 def _to_rgb(file: Image.Image, notes: list[str]) -> Image.Image:

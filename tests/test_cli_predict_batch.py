@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.predicting import draw, pixels_of, told
+from helpers.predicting import draw, draw_three, pixels_of, told
 from helpers.runs import random_run
 from PIL import Image
 
@@ -32,10 +32,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
 
 @pytest.fixture
 def photos(tmp_path: Path) -> Path:
-    """Three pictures, one of them below."""
-    for seed, name in enumerate(("a.png", "b.JPG", "sub/a.png")):
-        draw(tmp_path / "photos" / name, seed)
-    return tmp_path / "photos"
+    return draw_three(tmp_path / "photos")
 
 
 def test_a_second_call_does_only_what_is_missing(

@@ -39,16 +39,15 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
     from workbench.export import export_model
     from workbench.sharing.source import load_source
 
-    model, vocabulary, name, step = load_source(options.run, options.checkpoint)
+    source = load_source(options.run, options.checkpoint)
     report = export_model(
-        model,
-        vocabulary,
+        source.model,
+        source.vocabulary,
         options.out,
         options.format,
         size=None if options.size is None else (options.size[0], options.size[1]),
-        # What a folder is called says something to others, where it lies does not.
-        source=Path(name).name if Path(name).exists() else name,
-        step=step,
+        source=source.title,
+        step=source.step,
         pictures=_pictures(Path(options.run)),
     )
     return {key: value for key, value in report._asdict().items() if value is not None}

@@ -39,10 +39,8 @@ def _export(options: argparse.Namespace) -> dict[str, Any]:
     from workbench.sharing.source import load_source
 
     source = load_source(options.run, options.checkpoint)
-    # What a folder is called says something to others, where it lies does not.
-    name = Path(source.name).name if Path(source.name).exists() else source.name
     classes = classes_of(
-        source.model, source.vocabulary, source=name, step=source.step, label=options.run
+        source.model, source.vocabulary, source=source.title, step=source.step, label=options.run
     )
     said = _written(options.out, classes)
     if options.table is not None:

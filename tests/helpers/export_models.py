@@ -3,27 +3,19 @@
 from __future__ import annotations
 
 import numpy as np
-import pandas as pd
 import torch
 
+from helpers.vocabularies import make_vocabulary
 from workbench import config
 from workbench.models import SegmentationModel, build_model
-from workbench.vocabulary import Vocabulary, palette
+from workbench.vocabulary import Vocabulary
 
 CLASSES = 300
 
 
 def vocabulary(count: int, prefix: str = "class") -> Vocabulary:
-    columns = {
-        "class_id": np.arange(count),
-        "name": [f"{prefix} é<{index}>" for index in range(count)],
-        "group": "common",
-        "supercategory": "",
-        "color": palette(count),
-        "train_images": 7,
-        "train_pixels": 2**40,
-    }
-    return Vocabulary(pd.DataFrame(columns))
+    names = [f"{prefix} é<{index}>" for index in range(count)]
+    return make_vocabulary(count, name=names, train_pixels=2**40)
 
 
 def make_model(

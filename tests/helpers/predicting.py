@@ -17,6 +17,13 @@ def draw(path: Path, seed: int = 0, size: tuple[int, int] = (24, 40)) -> Path:
     return path
 
 
+def draw_three(folder: Path) -> Path:
+    """Three pictures, one of them below."""
+    for seed, name in enumerate(("a.png", "b.JPG", "sub/a.png")):
+        draw(folder / name, seed)
+    return folder
+
+
 def told(done: Any, code: int = 0) -> dict[str, Any]:
     assert done.returncode == code, done.stderr
     values: dict[str, Any] = json.loads(done.stdout)

@@ -4,14 +4,13 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import numpy as np
 import pandas as pd
 import torch
 
+from helpers.vocabularies import make_vocabulary
 from workbench import config
 from workbench.inference import build_from_config
 from workbench.runs import RunDirectory
-from workbench.vocabulary import Vocabulary, palette
 
 
 def random_run(
@@ -23,18 +22,8 @@ def random_run(
         model=config.Model(network="small", width=8, embedding_dim=dim, distance="euclidean"),
         loss=config.Loss(name=loss),
     )
-    table = pd.DataFrame(
-        {
-            "class_id": np.arange(classes),
-            "name": [f"class {index}" for index in range(classes)],
-            "group": "common",
-            "supercategory": "",
-            "color": palette(classes),
-            "train_images": 1,
-            "train_pixels": 1,
-        }
-    )
-    run = RunDirectory.create(path, config=config.to_dict(settings), vocabulary=Vocabulary(table))
+    vocabulary = make_vocabulary(classes)
+    run = RunDirectory.create(path, config=config.to_dict(settings), vocabulary=vocabulary)
     model = build_from_config(settings, classes)
     run.save_checkpoint(20, model=model.state_dict(), optimizer=None, trainer={})
     return run

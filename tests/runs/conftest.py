@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
+from helpers.vocabularies import make_vocabulary
 
 from workbench.runs import RunDirectory
 from workbench.vocabulary import Vocabulary
@@ -16,21 +17,7 @@ CLASSES = 1284
 
 @pytest.fixture(scope="session")
 def vocabulary() -> Vocabulary:
-    ids = np.arange(CLASSES)
-    return Vocabulary(
-        pd.DataFrame(
-            {
-                "class_id": ids,
-                "name": [f"class {index}" for index in ids],
-                "group": "all",
-                "supercategory": "",
-                "color": [f"#{index:06x}" for index in ids],
-                "train_images": ids,
-                "train_pixels": ids * 100,
-                "hue": "teal",
-            }
-        )
-    )
+    return make_vocabulary(CLASSES, group="all", hue="teal")
 
 
 @pytest.fixture

@@ -63,12 +63,24 @@ def upright_rgb(image: Image.Image, *, label: str = "the picture") -> Image.Imag
     """
     try:
         image.load()
-        return _turned(_to_rgb(image, label), _orientation(image))
+        return _turned(_to_rgb(image, label), orientation_of(image))
     except (*UNDECODABLE, *_DAMAGED) as error:
         raise DataError(
             f"{label}: cannot be decoded ({first_line(error).rstrip('.')}); replace the file with "
             "an intact copy"
         ) from error
+
+
+def orientation_of(image: Image.Image) -> Image.Transpose | None:
+    """How to turn a loaded picture upright by its EXIF data; None where it is, or they are broken.
+
+    Of a TIFF Pillow has turned it, and says nothing.
+    """
+    try:
+        value = image.getexif().get(_ORIENTATION)
+    except (*UNDECODABLE, *_DAMAGED):
+        return None  # a picture with broken EXIF data is still a picture
+    return _UPRIGHT.get(value) if isinstance(value, int) else None
 
 
 def to_pixels(image: Image.Image) -> npt.NDArray[np.uint8]:
@@ -111,15 +123,6 @@ def _to_rgb(image: Image.Image, label: str) -> Image.Image:
         white = Image.new("RGBA", clear.size, "white")
         return Image.alpha_composite(white, clear).convert("RGB")
     return image.convert("RGB")
-
-
-def _orientation(image: Image.Image) -> Image.Transpose | None:
-    """How to turn a loaded picture; of a TIFF Pillow has turned it, and says nothing."""
-    try:
-        value = image.getexif().get(_ORIENTATION)
-    except (*UNDECODABLE, *_DAMAGED):
-        return None  # a picture with broken EXIF data is still a picture
-    return _UPRIGHT.get(value) if isinstance(value, int) else None
 
 
 def _turned(image: Image.Image, how: Image.Transpose | None) -> Image.Image:

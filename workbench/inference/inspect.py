@@ -70,15 +70,20 @@ def extract_features(model: SegmentationModel, image: npt.NDArray[np.uint8]) -> 
     Raises:
         ValueError: The picture has another shape, or the model is being trained.
     """
-    if image.ndim != 3 or image.shape[2] != 3 or not image.size:
-        raise ValueError(f"a picture has the shape (H, W, 3), not {image.shape}")
-    if model.training:
-        raise ValueError("the model must be in evaluation mode")
+    check_ready(model, image)
     planes = np.ascontiguousarray(image.transpose(2, 0, 1))
     batch = torch.tensor(planes, device=model.mean.device)[None]
     with _NETWORK, torch.no_grad():
         output = model(batch)
     return PixelFeatures(output.pixels[0].detach().float().cpu().contiguous(), output.size)
+
+
+def check_ready(model: SegmentationModel, image: npt.NDArray[np.uint8]) -> None:
+    """Makes sure that a picture can go through a network; errors as in ``extract_features``."""
+    if image.ndim != 3 or image.shape[2] != 3 or not image.size:
+        raise ValueError(f"a picture has the shape (H, W, 3), not {image.shape}")
+    if model.training:
+        raise ValueError("the model must be in evaluation mode")
 
 
 def embedding_at(features: PixelFeatures, x: int, y: int) -> Tensor:

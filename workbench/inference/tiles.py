@@ -23,7 +23,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.errors import ConfigError
-from workbench.inference.inspect import PixelFeatures
+from workbench.inference.inspect import PixelFeatures, check_ready
 from workbench.models import SegmentationModel
 
 ALIGN: Final = 32
@@ -120,10 +120,7 @@ def feature_bands(
     Raises:
         ValueError: The picture has another shape, or the model is being trained.
     """
-    if picture.ndim != 3 or picture.shape[2] != 3 or not picture.size:
-        raise ValueError(f"a picture has the shape (H, W, 3), not {picture.shape}")
-    if model.training:
-        raise ValueError("the model must be in evaluation mode")
+    check_ready(model, picture)
     height, width = picture.shape[:2]
     if tiling.in_one_piece(height, width):
         cells = _features(model, picture)

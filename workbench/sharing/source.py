@@ -30,6 +30,12 @@ class Source(NamedTuple):
     name: str
     step: int | None
 
+    @property
+    def title(self) -> str:
+        """The name as others may read it: what a folder is called, but not where it lies."""
+        path = Path(self.name)
+        return path.name if path.exists() else self.name
+
 
 def load_source(name: str, checkpoint: Literal["last", "best"] | int = "last") -> Source:
     """Loads a model.

@@ -12,34 +12,20 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pandas as pd
 import torch
 from PIL import Image
 
+from helpers.vocabularies import make_vocabulary
 from workbench import config
 from workbench.presets import PRESETS, get_preset
-from workbench.vocabulary import Vocabulary, palette
+from workbench.vocabulary import Vocabulary
 
 CLASSES = 300
 
 
 def vocabulary() -> Vocabulary:
     """300 classes with a column of the user's own."""
-    ids = np.arange(CLASSES)
-    return Vocabulary(
-        pd.DataFrame(
-            {
-                "class_id": ids,
-                "name": [f"class {index}" for index in ids],
-                "group": "common",
-                "supercategory": "",
-                "color": palette(CLASSES),
-                "train_images": ids,
-                "train_pixels": ids * 100,
-                "hue": "teal",
-            }
-        )
-    )
+    return make_vocabulary(CLASSES, hue="teal")
 
 
 def configurations() -> list[Any]:
