@@ -113,6 +113,7 @@ reliability: $(TEST_INSTALLED) ## kill and starve commands, damage files, and ma
 	PYTHONPATH=tests $(BIN)/python -m helpers.faults --trials 210 \
 	  --others train,evaluate,prepare,predict --json benchmarks/reliability/faults.json
 	PYTHONPATH=tests $(BIN)/python -m helpers.fuzz --cases 104000 --json benchmarks/reliability/fuzz.json
+	PYTHONPATH=tests $(BIN)/python -m helpers.soak --steps 20000 --json benchmarks/reliability/soak.json
 	$(MAKE) reliability-page
 
 reliability-page: $(APP_INSTALLED) ## make docs/reliability.md from the rows in benchmarks/reliability

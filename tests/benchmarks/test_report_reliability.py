@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from workbench.benchmarks.report_reliability import main, render_faults, render_fuzz, render_page
+from workbench.benchmarks.report_soak import render_soak
 from workbench.errors import DataError
 
 COMMANDS = ("train", "evaluate", "prepare", "project", "predict", "export")
@@ -61,6 +62,17 @@ def test_cases_and_findings_are_counted() -> None:
     assert "| status | 2,000 | 12 | 0.250 | 3.0 | 5 |" in page
     assert "in 3 minutes" in page and "--cases 9000 --seed 3" in page
     assert "**No findings.**" in render_fuzz([fuzz("mask", 7000)])
+
+
+def test_growth_of_a_training_is_told() -> None:
+    row = {"steps": 20_000, "workers": 0, "kept": 2, "checkpoints_written": 100, "seconds": 240}
+    row |= {"samples": 230, "memory": [600 * 2**20, 609 * 2**20], "memory_growth": 0.015}
+    row |= {"memory_most": 620 * 2**20, "files": [4, 6], "checkpoints_most": 3, "machine": MACHINE}
+    page = render_soak([row, {**row, "workers": 2, "memory_growth": -0.0004}])
+    assert "| 0 | 230 | 600 | 609 | +1.50 % | 620 | 4 | 6 | 3 |" in page
+    assert "| 2 | 230 | 600 | 609 | -0.04 % | 620 | 4 | 6 | 3 |" in page
+    assert "20,000 tiny steps (100 checkpoints, 10 evaluations" in page
+    assert "in 8 minutes" in page and "--steps 20000 --json" in page
 
 
 def test_a_page_needs_rows(tmp_path: Path) -> None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from workbench.benchmarks.report_soak import render_soak
 from workbench.benchmarks.report_text import host, mib, seconds
 from workbench.benchmarks.rows import read_rows
 from workbench.errors import DataError
@@ -172,7 +173,11 @@ def render_fuzz(rows: Sequence[Row]) -> str:
     )
 
 
-SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {"faults": render_faults, "fuzz": render_fuzz}
+SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
+    "faults": render_faults,
+    "fuzz": render_fuzz,
+    "soak": render_soak,
+}
 """What the page consists of, in order, as far as there are rows: file name -> section."""
 
 
