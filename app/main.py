@@ -14,21 +14,11 @@ _ICON = str(Path(__file__).with_name("favicon.svg"))
 if _REPOSITORY not in sys.path:
     sys.path.insert(0, _REPOSITORY)
 
-from app import garbage, preload  # noqa: E402
+from app import garbage, pages, preload  # noqa: E402
 
 st.set_page_config(page_title="Workbench", page_icon=_ICON, layout="wide")
 
-page = st.navigation(
-    [
-        st.Page("views/overview.py", title="Overview", icon=":material/monitoring:", default=True),
-        st.Page("views/predictions.py", title="Predictions", icon=":material/image_search:"),
-        st.Page("views/classes.py", title="Classes", icon=":material/table_rows:"),
-        st.Page("views/failures.py", title="Rare-class failures", icon=":material/troubleshoot:"),
-        st.Page("views/class_map.py", title="Class map", icon=":material/scatter_plot:"),
-        st.Page("views/vocabulary.py", title="Vocabulary", icon=":material/edit_note:"),
-        st.Page("views/memory.py", title="Memory", icon=":material/memory:"),
-    ]
-)
+page = st.navigation(pages.found())
 preload.send(page.url_path)
 # Only now: it loads pandas and plotly, while the browser works on what it was just sent.
 with garbage.paused():

@@ -16,7 +16,7 @@ import pytest
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-BASE = {"constants", "errors", "plain_yaml", "progress"}
+BASE = {"constants", "errors", "plain_yaml", "plugins", "progress"}
 PARTS = {"datasets", "models", "losses"}
 RESULTS = {"evaluation", "inference"}
 TABLES = {"class_index", "distances", "kernels", "neighbours"}
@@ -40,6 +40,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "export_commands": BASE | {"command", "export", "runs", "sharing"},
     "import_commands": BASE | {"command", "evaluation"},
     "memory_model": set(),
+    "plugins": {"errors"},
     "model_commands": BASE | {"command", "models"},
     "predict_commands": BASE | {"command", "inference", "runs", "sharing"},
     "sharing_commands": BASE | {"command", "sharing"},

@@ -29,6 +29,7 @@ from workbench.experiment_commands import add_experiment
 from workbench.export_commands import add_export
 from workbench.import_commands import add_import
 from workbench.model_commands import add_models
+from workbench.plugins import load_plugins
 from workbench.predict_commands import add_predict
 from workbench.sharing_commands import add_sharing
 from workbench.vocabulary_commands import add_vocabulary
@@ -47,6 +48,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser = _build_parser()
     options, unknown = parser.parse_known_args(arguments)
     try:
+        load_plugins()
         options.overrides = _overrides(unknown, options)
         result = options.handler(options)
     except WorkbenchError as error:

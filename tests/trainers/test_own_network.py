@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import os
 import re
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -19,7 +21,7 @@ from workbench.runs import RunDirectory
 def blocks(repository: Path) -> list[str]:
     page = (repository / "docs/models.md").read_text(encoding="utf-8")
     found = re.findall(r"```python\n(.*?)```", page, flags=re.DOTALL)
-    assert len(found) == 3
+    assert len(found) == 2
     return found
 
 
@@ -30,7 +32,7 @@ def test_five_lines_wrap_a_module(blocks: list[str]) -> None:
 def test_a_module_becomes_a_model_without_a_name(blocks: list[str]) -> None:
     names: dict[str, Any] = {}
     try:
-        exec(blocks[0] + blocks[2], names)
+        exec(blocks[0] + blocks[1], names)
     finally:
         NETWORKS.pop("tiny", None)
     output = names["model"](torch.randint(0, 256, (2, 3, 65, 47), dtype=torch.uint8))
@@ -40,21 +42,28 @@ def test_a_module_becomes_a_model_without_a_name(blocks: list[str]) -> None:
 
 
 def test_the_command_line_trains_and_evaluates_it(
-    blocks: list[str], shapeworld: Path, tmp_path: Path
+    repository: Path, blocks: list[str], shapeworld: Path, tmp_path: Path
 ) -> None:
-    script = tmp_path / "my_networks.py"
-    script.write_text(blocks[0] + "\n" + blocks[1], encoding="utf-8")
-    run = tmp_path / "run"
-    flags = ["--preset", "smoke", "--train.steps", "2", "--data.root", str(shapeworld)]
-    for command in (
-        ["train", "--run", str(run), *flags, "--model.network", "tiny"],
-        ["evaluate", str(run)],
+    page = (repository / "docs/models.md").read_text(encoding="utf-8")
+    (typed,) = re.findall(r"```sh\nexport (WORKBENCH_PLUGINS)=(\S+)\nworkbench (.*)\n```", page)
+    variable, script, command = typed
+    (tmp_path / script).write_text(blocks[0], encoding="utf-8")
+    (tmp_path / "data").mkdir()
+    (tmp_path / "data/small").symlink_to(shapeworld)
+    for words in (
+        [*shlex.split(command), "--train.steps", "2"],
+        ["evaluate", "runs/tiny"],
     ):
         done = subprocess.run(
-            [sys.executable, str(script), *command], capture_output=True, text=True, check=False
+            [sys.executable, "-m", "workbench", *words],
+            capture_output=True,
+            text=True,
+            check=False,
+            cwd=tmp_path,
+            env=os.environ | {variable: script},
         )
         assert done.returncode == 0, done.stderr
-    assert RunDirectory(run).config()["model"]["network"] == "tiny"
+    assert RunDirectory(tmp_path / "runs/tiny").config()["model"]["network"] == "tiny"
 
 
 def test_who_does_not_know_it_is_told_what_to_do(

@@ -84,16 +84,16 @@ From here on a configuration may name it: `config.Model(network="tiny")`, or `ne
 YAML file. `settings` is the model section of the configuration, `out_channels` is D (the number \
 of classes for the dense baseline). A child named `backbone` learns at `train.backbone_lr_factor` \
 times the rate, and takes `--model.weights`. Names last as long as the process, and a \
-configuration never names code to import: the app and `workbench bench`, which start processes of \
-their own, do not know it. For the command line, put these lines into a file of your own that \
-ends with
+configuration never names code to import. For commands and the app, put these lines into a file \
+and name it in the environment:
 
-```python
-{command_line}
+```sh
+export WORKBENCH_PLUGINS=my_networks.py
+workbench train --model.network tiny --preset smoke --data.root data/small --run runs/tiny
 ```
 
-and type `python my_networks.py train --model.network tiny ...` (or `evaluate`, `predict`, ...) in \
-place of `workbench train`. Without any name, a module becomes a model by itself:
+[architecture.md](architecture.md#something-of-your-own) adds a backbone, a dataset, a loss and a \
+page of the app in the same way. Without any name, a module becomes a model by itself:
 
 ```python
 {directly}
@@ -110,12 +110,6 @@ def tiny(settings, out_channels):
 
 
 register_network("tiny", tiny)"""
-
-COMMAND_LINE = """\
-from workbench.__main__ import main
-
-if __name__ == "__main__":
-    raise SystemExit(main())"""
 
 DIRECTLY = """\
 from workbench import config
@@ -168,7 +162,6 @@ def render_models(rows: Sequence[Row]) -> str:
         busy=busy(rows),
         command=_command(first),
         own=OWN,
-        command_line=COMMAND_LINE,
         directly=DIRECTLY,
     )
 

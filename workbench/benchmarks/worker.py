@@ -11,6 +11,8 @@ import sys
 from pathlib import Path
 
 from workbench.benchmarks.harness import answer_request
+from workbench.plugins import load_plugins
 
 if __name__ == "__main__":
+    load_plugins()
     answer_request(json.load(sys.stdin), Path(sys.argv[1]))

@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
 from workbench.errors import ConfigError
+from workbench.plugins import check_own_name
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -29,7 +30,9 @@ DATASETS: Final[dict[str, str]] = {
     "shapeworld": "workbench.datasets.lvis_coco:ShapeWorld",
     "voc": "workbench.datasets.voc:Voc",
 }
-"""Registry key -> "module:class"."""
+"""Registry key -> "module:class"; what was registered stands behind ours."""
+
+_OURS: Final = frozenset(DATASETS)
 
 __all__ = [
     "DATASETS",
@@ -37,11 +40,26 @@ __all__ = [
     "get_dataset",
     "open_dataset",
     "prepare",
+    "register_dataset",
     "write_sample",
 ]
 
 PREPARED: Final = ("lvis-coco", "shapeworld")
 """Keys of datasets that come as annotations, from which ``prepare`` builds the masks."""
+
+
+def register_dataset(kind: type[SegmentationDataset]) -> None:
+    """Makes a dataset of your own one of those that ``data.dataset`` names, in this process.
+
+    Args:
+        kind: A class at the top level of an importable module, so that processes that load
+            images find it; registering its ``key`` again replaces it.
+
+    Raises:
+        ConfigError: The key is one of ours, or cannot be a name.
+    """
+    check_own_name("register_dataset", kind.key, _OURS)
+    DATASETS[kind.key] = f"{kind.__module__}:{kind.__qualname__}"
 
 
 def get_dataset(key: str) -> type[SegmentationDataset]:
@@ -52,7 +70,10 @@ def get_dataset(key: str) -> type[SegmentationDataset]:
     """
     if key not in DATASETS:
         known = ", ".join(sorted(DATASETS))
-        raise ConfigError(f"data.dataset: no dataset is called {key!r}; known: {known}")
+        raise ConfigError(
+            f"data.dataset: no dataset is called {key!r}; known: {known}, or add yours with "
+            "register_dataset"
+        )
     module, name = DATASETS[key].split(":")
     found: type[SegmentationDataset] = getattr(import_module(module), name)
     return found

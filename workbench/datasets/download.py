@@ -63,7 +63,7 @@ def download_dataset(key: str, root: Path | str, *, keep_archives: bool = False)
     if key not in SOURCES:
         if key not in DATASETS:
             get_dataset(key)  # raises with the list of all
-        raise ConfigError(INSTEAD[key])
+        raise ConfigError(INSTEAD.get(key, f"nobody has said where to download {key}"))
     root = Path(root).expanduser()
     source = SOURCES[key]
     with _locked(_above(root, source.top)) as base:

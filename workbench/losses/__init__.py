@@ -8,7 +8,13 @@ from workbench.losses.cross_entropy import (
     nearest_cross_entropy,
     streaming_cross_entropy,
 )
-from workbench.losses.modules import LOSSES, SegmentationLoss, build_loss, get_loss
+from workbench.losses.modules import (
+    LOSSES,
+    SegmentationLoss,
+    build_loss,
+    get_loss,
+    register_loss,
+)
 from workbench.losses.pixel_sampling import interpolate_at, sample_pixels, select_pixels, upsample
 from workbench.losses.regularizers import separation_penalty
 
@@ -21,6 +27,7 @@ __all__ = [
     "get_loss",
     "interpolate_at",
     "nearest_cross_entropy",
+    "register_loss",
     "sample_pixels",
     "select_pixels",
     "separation_penalty",

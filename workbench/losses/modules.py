@@ -24,6 +24,7 @@ from workbench.losses.cross_entropy import (
     streaming_cross_entropy,
 )
 from workbench.losses.pixel_sampling import select_pixels, upsample
+from workbench.plugins import check_own_name
 
 _MOST_LOGITS = 2**31
 """Torch cannot upsample to more numbers at once on a GPU, whatever its memory."""
@@ -286,6 +287,22 @@ LOSSES: dict[str, type[SegmentationLoss]] = {
     "published": Published,
 }
 
+_OURS = frozenset(LOSSES)
+
+
+def register_loss(name: str, loss: type[SegmentationLoss]) -> None:
+    """Makes a loss of your own one of those that ``loss.name`` names, in this process.
+
+    Args:
+        name: Letters, digits, ``_``, ``.`` and ``-``; registering a name again replaces it.
+        loss: Called with the loss section of a configuration and the name of a distance.
+
+    Raises:
+        ConfigError: The name is one of ours, or cannot be a name.
+    """
+    check_own_name("register_loss", name, _OURS)
+    LOSSES[name] = loss
+
 
 def get_loss(name: str) -> type[SegmentationLoss]:
     """Looks a loss up.
@@ -294,7 +311,10 @@ def get_loss(name: str) -> type[SegmentationLoss]:
         ConfigError: The name is unknown; the message lists the known ones.
     """
     if name not in LOSSES:
-        raise ConfigError(f"loss.name: unknown loss {name!r}; choose one of {', '.join(LOSSES)}")
+        raise ConfigError(
+            f"loss.name: unknown loss {name!r}; choose one of {', '.join(LOSSES)}, or add yours "
+            "with register_loss"
+        )
     return LOSSES[name]
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import re
 from collections.abc import Callable
 
 import torch
@@ -16,6 +15,7 @@ from workbench.models.embedding import ClassTable, ModelOutput, SegmentationMode
 from workbench.models.small import SmallNetwork
 from workbench.models.smp import PREFIX, SmpNetwork, build_smp, smp_names
 from workbench.models.weights import start_from_weights, with_own_statistics
+from workbench.plugins import check_own_name
 
 __all__ = [
     "NETWORKS",
@@ -57,7 +57,7 @@ NETWORKS: dict[str, Builder] = {
 }
 """Our networks, and those that were registered; segmentation-models-pytorch keeps its own list."""
 
-_OURS = frozenset(NETWORKS)
+_OURS = frozenset({*NETWORKS, f"{PREFIX}..."})
 
 
 def register_network(name: str, builder: Builder) -> None:
@@ -72,11 +72,7 @@ def register_network(name: str, builder: Builder) -> None:
     Raises:
         ConfigError: The name is another network's, or cannot be a name.
     """
-    if name in _OURS or name.startswith(PREFIX) or not re.fullmatch(r"[\w.-]+", name, re.ASCII):
-        raise ConfigError(
-            f"register_network: {name!r} cannot be the name of a network of your own; take "
-            f"letters, digits, _ . - and neither {', '.join(sorted(_OURS))} nor {PREFIX}..."
-        )
+    check_own_name("register_network", name, _OURS)
     NETWORKS[name] = builder
 
 
