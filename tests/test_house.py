@@ -216,7 +216,7 @@ def test_views_read_only_through_app_data() -> None:
 
 
 def test_the_entry_point_only_navigates() -> None:
-    """app/main.py names the pages; it computes nothing and imports no library code."""
+    """app/main.py navigates; it computes nothing and imports no library code."""
     names = list(imports(modules("app")["app.main"], "app.main"))
     assert [name for name in names if name.startswith("workbench")] == []
 

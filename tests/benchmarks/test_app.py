@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from app import pages
 from workbench.benchmarks import app, app_browser
 from workbench.benchmarks.app_actions import ACTIONS, PAGES
 from workbench.benchmarks.report_app import render_app
@@ -56,9 +57,8 @@ ROWS = [
 def test_every_page_of_the_app_is_measured(repository: Path) -> None:
     views = {path.stem for path in (repository / "app" / "views").glob("[a-z]*.py")}
     assert {page.name for page in PAGES} == views
-    main = (repository / "app" / "main.py").read_text("utf-8")
     for page in PAGES:
-        assert f'title="{page.link}"' in main
+        assert page.link == pages.PAGES[page.name].title
         assert page.path in ("/", f"/{page.name}")
     assert {action.page for action in ACTIONS} <= views
     assert len({(action.page, action.name) for action in ACTIONS}) == len(ACTIONS)
