@@ -109,7 +109,7 @@ def trainer(case: str, *, seed: int = 0) -> Trainer:
     """A trainer whose weights are numpy's draws, scaled as torch would scale its own."""
     run, random = settings(case, seed=seed), np.random.RandomState(seed)
     loss = build_loss(run.loss, run.model.distance)
-    loss.use_prior(torch.arange(CLASSES) ** 2)  # rare and common classes
+    loss.use_prior(np.arange(CLASSES) ** 2)  # rare and common classes
     out = run.model.embedding_dim if loss.uses_class_table else CLASSES
     network = nn.Sequential(
         nn.Conv2d(3, 16, 5, stride=2, padding=2),
