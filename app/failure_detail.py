@@ -21,9 +21,9 @@ from app import (
 )
 from app.bars import chip
 from workbench import charts
+from workbench.colors import MISSING
 
 _EXAMPLES = 4
-_GREY = "#8d939c"
 
 
 class Chosen:
@@ -75,7 +75,7 @@ def card(chosen: Chosen) -> None:
     row = chosen.row
     st.html(
         f"<h3 style='margin:0;padding:0;font-size:1.3rem'>"
-        f"{chip(row['name'], row.get('color', _GREY))}</h3>"
+        f"{chip(row['name'], row.get('color', MISSING))}</h3>"
     )
     reason = frames.reason_text(row["reason"]) or "fine"
     facts = [f"class {chosen.class_id}", str(row["group"]), reason]

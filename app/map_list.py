@@ -16,7 +16,9 @@ RINGS = "map_rings"
 """In the session: whether the chart rings the chosen class itself."""
 
 _PICKED = "map_picked"
-_TEXT = "map_find"
+FIND = "map_find"
+"""Key of the field that is searched by."""
+
 _MOST_CLOSE = 200
 
 
@@ -36,7 +38,7 @@ class Listed(NamedTuple):
 
 def listed(points: pd.DataFrame, path: str) -> Listed:
     """The classes selected in the map of a run, else those found."""
-    text = str(st.session_state.get(_TEXT) or "")
+    text = str(st.session_state.get(FIND) or "")
     of, ids = st.session_state.get(_PICKED) or ("", [])
     if of == path and ids:
         return Listed(list(ids), True, bool(text.strip()))
@@ -85,7 +87,7 @@ def _heading(title: str, *, let_go: bool, back: bool) -> None:
         st.rerun([LIST, STRIP])
 
     def back_to_all() -> None:
-        st.session_state[_TEXT] = ""
+        st.session_state[FIND] = ""
         searched()
 
     with st.container(horizontal=True, vertical_alignment="center", height="content"):

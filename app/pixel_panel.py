@@ -11,6 +11,7 @@ import streamlit as st
 from app import class_list, data, data_pictures, frames, links, shell
 from app.bars import Bar, bars, chip
 from app.pictures import Ids, Pixel, temperature_text
+from workbench.colors import MISSING
 
 _MOST = 25
 _K = "pixel_k"
@@ -66,7 +67,7 @@ def class_rows(
         rows.append(
             class_list.Row(
                 name=names.get(class_id, f"class {class_id}"),
-                color=str(classes["color"].iloc[class_id]) if class_id in names else "#8d939c",
+                color=str(classes["color"].iloc[class_id]) if class_id in names else MISSING,
                 share=float(row["probability"]),
                 number=percent(float(row["probability"])),
                 note=f"{row[third]:.3f}" if third else "",
@@ -129,7 +130,7 @@ def _labels(pixel: Pixel, looked: Looked) -> None:
 
 def _named(class_id: int, classes: pd.DataFrame) -> str:
     if not 0 <= class_id < len(classes):
-        return chip("ignored", "#8d939c")
+        return chip("ignored", MISSING)
     row = classes.iloc[class_id]
     return f"<b>{chip(row['name'], row['color'])}</b>"
 

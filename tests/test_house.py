@@ -50,7 +50,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "distances": BASE | {"kernels"},
     "neighbours": BASE | {"distances", "kernels"},
     "class_index": BASE | {"distances", "kernels", "neighbours"},
-    "datasets": BASE | {"colors", "runs", "vocabulary"},
+    "datasets": BASE | {"colors", "figure_style", "runs", "vocabulary"},
     "models": BASE | TABLES | {"config"},
     "losses": BASE | TABLES | {"config"},
     "runs": BASE | {"vocabulary"},
@@ -66,13 +66,14 @@ MAY_IMPORT: dict[str, set[str]] = {
     | PARTS
     | TABLES
     | RESULTS
-    | {"colors", "config", "export", "runs", "trainers", "vocabulary"},
+    | {"colors", "config", "export", "figure_style", "runs", "trainers", "vocabulary"},
     # Experiments are trainings that are compared: they know everything below.
     "experiments": BASE
     | PARTS
     | TABLES
     | RESULTS
-    | {"benchmarks", "colors", "config", "runs", "trainers", "vocabulary"},
+    | {"benchmarks", "colors", "config", "figure_style", "runs", "trainers", "vocabulary"},
+    "figure_style": set(),
     "chart_style": BASE | {"colors"},
     "charts": BASE | {"chart_style", "colors"},
     # Widgets show runs by charts; some compute (a clicked pixel), one listens to a training.
@@ -91,7 +92,7 @@ ONLY_FOR: dict[str, set[str]] = {
     "accelerate": {"trainers"},
     "huggingface_hub": {"sharing"},
     "pycocotools": {"benchmarks", "datasets"},
-    "matplotlib": {"benchmarks", "datasets", "experiments"},
+    "matplotlib": {"benchmarks", "datasets", "experiments", "figure_style"},
     "safetensors": {"models", "runs"},  # weights to start from; everything that runs keep
     "faiss": {"class_index"},
     "numba": {"kernels"},

@@ -184,7 +184,7 @@ def _controls(base: _Base, *, edges: bool) -> _Choices:
     text = columns[2].text_input(
         "Find",
         placeholder="words of a name, or an id",
-        key="map_find",
+        key=map_list.FIND,
         on_change=map_list.searched,
     )
     drag, step, share, play = _second_row(steps, layout, edges=edges)

@@ -17,7 +17,6 @@ from typing import Any
 import numpy as np
 import pytest
 from helpers.odd_pictures import png16, tiff16
-from helpers.runs import random_run
 from PIL import Image
 
 from workbench.datasets.images import MAX_PIXELS, read_image
@@ -28,11 +27,6 @@ from workbench.runs import RunDirectory
 Cli = Callable[..., Any]
 HEIGHT, WIDTH = 24, 40
 ORIENTATION = 0x0112
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    return random_run(tmp_path_factory.mktemp("runs") / "mine")
 
 
 @pytest.fixture(scope="module")

@@ -7,7 +7,6 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
-from helpers.runs import random_run
 from PIL import Image
 
 from workbench.inference import examples, load_model
@@ -16,11 +15,6 @@ from workbench.inference.inspect import PixelFeatures, extract_features
 from workbench.inference.pushed_rows import PUSHES, pushed_row
 from workbench.models import SegmentationModel
 from workbench.runs import RunDirectory
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    return random_run(tmp_path_factory.mktemp("runs") / "mine", classes=300)
 
 
 def test_a_sample_is_of_the_mask_and_the_same_every_time() -> None:

@@ -21,11 +21,6 @@ CLASSES = 300
 Cli = Callable[..., Any]
 
 
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    return random_run(tmp_path_factory.mktemp("runs") / "mine")
-
-
 @pytest.fixture
 def picture(tmp_path: Path) -> Path:
     pixels = np.random.default_rng(0).integers(0, 255, (40, 56, 3), dtype=np.uint8)

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import io
 import math
-from collections.abc import Mapping, Sequence
-from typing import Any, Final, NamedTuple
+from collections.abc import Sequence
+from typing import Final, NamedTuple
 
 from matplotlib.axes import Axes
 from matplotlib.backends.backend_agg import FigureCanvasAgg
 from matplotlib.figure import Figure
 from matplotlib.ticker import FuncFormatter, LogLocator, NullFormatter, NullLocator
 
+from workbench.benchmarks.rows import Row
 from workbench.colors import CATEGORIES, MISSING
 from workbench.errors import DataError
-
-Row = Mapping[str, Any]
+from workbench.figure_style import MUTED, TEXT, style_axes
 
 _DPI: Final = 150
 _WIDTH: Final = 11.5  # inches, as all lengths
@@ -25,9 +25,6 @@ _HEAD: Final = 1.2  # above the first panel
 _BETWEEN: Final = 1.05
 _FOOT: Final = 0.85
 _LABEL_STEP: Final = 0.175  # between labels
-_TEXT: Final = "#2b3440"
-_MUTED: Final = "#5b6675"
-_GRID: Final = "#e4e7eb"
 _MIB: Final = 2**20
 _FAILED: Final = "out of memory"
 
@@ -95,8 +92,8 @@ def draw_costs(rows: Sequence[Row]) -> bytes:
     FigureCanvasAgg(figure)
     title, facts = _captions(rows)
     left = 0.25 / _WIDTH
-    figure.text(left, 1 - 0.3 / height, title, size=14.5, weight="bold", color=_TEXT, va="center")
-    figure.text(left, 1 - 0.56 / height, facts, size=9.5, color=_MUTED, va="center")
+    figure.text(left, 1 - 0.3 / height, title, size=14.5, weight="bold", color=TEXT, va="center")
+    figure.text(left, 1 - 0.56 / height, facts, size=9.5, color=MUTED, va="center")
     for number, (name, members) in enumerate(facets.items()):
         bottom = height - _HEAD - (number + 1) * _PANEL[1] - number * _BETWEEN
         for offset, quantity in zip(_LEFT, (_MEMORY, _TIME), strict=True):
@@ -104,7 +101,7 @@ def draw_costs(rows: Sequence[Row]) -> bytes:
             axes = figure.add_axes(box)
             _draw_panel(axes, members, quantity, name)
     if any(row["note"].startswith(_FAILED) for row in rows):
-        figure.text(left, 0.16 / height, "×  out of memory", size=9.5, color=_MUTED, va="center")
+        figure.text(left, 0.16 / height, "×  out of memory", size=9.5, color=MUTED, va="center")
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
     return buffer.getvalue()
@@ -155,14 +152,14 @@ def _captions(rows: Sequence[Row]) -> tuple[str, str]:
 
 def _draw_panel(axes: Axes, rows: Sequence[Row], quantity: _Quantity, name: str) -> None:
     heading = quantity.title + (f", {name}" if name else "")
-    axes.set_title(heading, loc="left", size=11, color=_TEXT, pad=8)
+    axes.set_title(heading, loc="left", size=11, color=TEXT, pad=8)
     axes.set_xscale("log")
     axes.set_yscale("log")
     counts = sorted({row["classes"] for row in rows})
     axes.set_xlim(counts[0] / 1.25, counts[-1] * 1.25)
     axes.set_xticks(_apart(counts), [_count(count) for count in _apart(counts)])
     axes.xaxis.set_minor_locator(NullLocator())
-    axes.set_xlabel("classes", size=9.5, color=_MUTED)
+    axes.set_xlabel("classes", size=9.5, color=MUTED)
     baseline = rows[0].get("baseline_bytes" if quantity is _MEMORY else "baseline_seconds")
     values = [_value(row, quantity) for row in rows if row[quantity.column] is not None]
     _scale(axes, [*values, *([] if baseline is None else [baseline / quantity.unit])], quantity)
@@ -176,7 +173,7 @@ def _draw_panel(axes: Axes, rows: Sequence[Row], quantity: _Quantity, name: str)
         if any(row[quantity.column] is not None for row in mine):
             ends.append(_draw_line(axes, sorted(mine, key=lambda row: row["classes"]), quantity))
     _label(axes, ends)
-    _style(axes)
+    style_axes(axes, size=9)
 
 
 def _value(row: Row, quantity: _Quantity) -> float:
@@ -277,16 +274,6 @@ def spread_out(wanted: Sequence[float], step: float, top: float = 1.0) -> list[f
         places[index] = min(places[index], limit)
         limit = places[index] - step
     return places
-
-
-def _style(axes: Axes) -> None:
-    axes.set_facecolor("white")
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color("#b4bac2")
-    axes.tick_params(colors=_MUTED, labelsize=9, length=0)
-    axes.grid(axis="y", color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
 
 
 def _count(value: float) -> str:

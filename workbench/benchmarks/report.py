@@ -9,7 +9,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from workbench.benchmarks.report_app import render_app
 from workbench.benchmarks.report_export import render_export
@@ -27,11 +27,9 @@ from workbench.benchmarks.report_prepare import render_prepare
 from workbench.benchmarks.report_steps import render_memory, render_step
 from workbench.benchmarks.report_targets import render_targets
 from workbench.benchmarks.report_throughput import render_roofline, render_throughput
-from workbench.benchmarks.rows import read_rows
+from workbench.benchmarks.rows import Row, read_rows
 from workbench.errors import DataError
 from workbench.runs import write_bytes, write_text
-
-Row = Mapping[str, Any]
 
 _HEAD = """\
 # What a number of classes costs

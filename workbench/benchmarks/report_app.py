@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from workbench.benchmarks.report_text import Row, host, mib
+from workbench.benchmarks.report_text import host, mib
+from workbench.benchmarks.rows import Row
 from workbench.errors import DataError
 
 TARGETS: Final = {"cold": 3.0, "warm": 1.0, "click": 0.4}

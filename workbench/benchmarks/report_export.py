@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from workbench.benchmarks.report_text import busy, mib, pick, place, seconds, significant
-
-Row = Mapping[str, Any]
+from workbench.benchmarks.rows import Row
 
 _EXPORT = """\
 ## Exported graphs

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
+from workbench.benchmarks.rows import Row
 from workbench.errors import DataError
-
-Row = Mapping[str, Any]
 
 _SECTION = """\
 ## Loading images

@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
 from workbench.benchmarks.report_text import busy, counts, mib, place, remarks, seconds
+from workbench.benchmarks.rows import Row
 from workbench.benchmarks.truth import TOLERANCES
-
-Row = Mapping[str, Any]
 
 _LOSS = """\
 ## The loss alone: {title}

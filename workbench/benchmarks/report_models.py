@@ -7,17 +7,14 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Any
 
 from workbench.benchmarks.models import CLASSES, CROP, DIM
 from workbench.benchmarks.report_text import busy, mib, place, seconds
-from workbench.benchmarks.rows import read_rows
+from workbench.benchmarks.rows import Row, read_rows
 from workbench.errors import DataError
 from workbench.runs import write_text
-
-Row = Mapping[str, Any]
 
 _PAGE = """\
 # Architectures and backbones

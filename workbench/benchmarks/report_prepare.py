@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from workbench.benchmarks.report_text import Row, host, mib
+from workbench.benchmarks.report_text import host, mib
+from workbench.benchmarks.rows import Row
 from workbench.errors import DataError
 
 _SECTION = """\

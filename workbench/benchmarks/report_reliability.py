@@ -9,15 +9,12 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from workbench.benchmarks.report_soak import render_soak
 from workbench.benchmarks.report_text import host, mib, seconds
-from workbench.benchmarks.rows import read_rows
+from workbench.benchmarks.rows import Row, read_rows
 from workbench.errors import DataError
 from workbench.runs import write_text
-
-Row = Mapping[str, Any]
 
 _HEAD = """\
 # Nothing lost, nothing let in

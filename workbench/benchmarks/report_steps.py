@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from typing import Any
+from collections.abc import Iterator, Sequence
 
 from workbench.benchmarks.report_text import (
     MIB,
@@ -16,8 +15,7 @@ from workbench.benchmarks.report_text import (
     seconds,
     significant,
 )
-
-Row = Mapping[str, Any]
+from workbench.benchmarks.rows import Row
 
 _STEP = """\
 ## A training step

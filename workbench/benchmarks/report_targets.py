@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from workbench.benchmarks.report_steps import saving, without
 from workbench.benchmarks.report_text import pick, significant
+from workbench.benchmarks.rows import Row
 
-Row = Mapping[str, Any]
 Results = Mapping[str, Sequence[Row]]
 Values = Iterator[tuple[str, float]]
 

@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from typing import Any
+from collections.abc import Sequence
 
-Row = Mapping[str, Any]
+from workbench.benchmarks.rows import Row
 
 MIB = 2**20
 _IDLE = 0.5  # cores at work on other things, up to which a machine counts as idle

@@ -3,10 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
 from workbench.errors import DataError
+
+Row = Mapping[str, Any]
+"""What was measured of one thing, by the names of its figures."""
 
 
 def read_rows(path: Path) -> list[dict[str, Any]]:

@@ -17,13 +17,11 @@ from matplotlib.patches import Patch
 from matplotlib.ticker import FuncFormatter, LogLocator, NullLocator
 
 from workbench.colors import CATEGORIES, GROUPS, category_key
+from workbench.figure_style import MUTED, TEXT, style_axes
 
 _SIZE: Final = (13.0, 8.6)  # inches
 _DPI: Final = 150
 _LEFT: Final = 0.055  # of the figure's width, as all positions
-_TEXT: Final = "#2b3440"
-_MUTED: Final = "#5b6675"
-_GRID: Final = "#e4e7eb"
 _ABSENT: Final = "#eef0f3"
 _NAMED: Final = 40
 """Up to so many classes every bar has its name; beyond, the first and last are listed."""
@@ -55,8 +53,8 @@ def draw_stats(table: pd.DataFrame, title: str, images: int) -> bytes:
         f"{len(table):,} classes" + (f", {absent:,} of them absent" if absent else ""),
         f"{_short(table['pixels'].sum())} labelled pixels",
     ]
-    figure.text(_LEFT, 0.955, title, size=17, weight="bold", color=_TEXT, parse_math=False)
-    figure.text(_LEFT, 0.922, "  ·  ".join(facts), size=11.5, color=_MUTED)
+    figure.text(_LEFT, 0.955, title, size=17, weight="bold", color=TEXT, parse_math=False)
+    figure.text(_LEFT, 0.922, "  ·  ".join(facts), size=11.5, color=MUTED)
     top = 0.85
     if entries:
         columns = min(len(entries), 4, max(1, 165 // max(len(label) for label, _ in entries)))
@@ -70,7 +68,7 @@ def draw_stats(table: pd.DataFrame, title: str, images: int) -> bytes:
             fontsize=10.5,
             handlelength=1.0,
             handleheight=1.0,
-            labelcolor=_TEXT,
+            labelcolor=TEXT,
         )
         for text in legend.get_texts():
             text.set_parse_math(False)
@@ -117,12 +115,8 @@ def _draw_bars(axes: Axes, table: pd.DataFrame, what: str, colors: list[str]) ->
     order, present = _ranked(table, what)
     values = table[what].to_numpy()[order]
     named = len(table) <= _NAMED
-    axes.set_title(f"{what.capitalize()} per class", loc="left", size=12.5, color=_TEXT, pad=9)
-    axes.set_facecolor("white")
-    for side in ("top", "right", "left"):
-        axes.spines[side].set_visible(False)
-    axes.spines["bottom"].set_color("#b4bac2")
-    axes.tick_params(colors=_MUTED, labelsize=10, length=0)
+    axes.set_title(f"{what.capitalize()} per class", loc="left", size=12.5, color=TEXT, pad=9)
+    style_axes(axes, size=10, grid="y" if present else None)
     axes.set_xlim(-0.6, len(table) - 0.4)
     if present:
         axes.set_yscale("log")
@@ -132,8 +126,6 @@ def _draw_bars(axes: Axes, table: pd.DataFrame, what: str, colors: list[str]) ->
         axes.yaxis.set_major_locator(LogLocator(10, (1, 2, 5) if narrow else (1,), numticks=12))
         axes.yaxis.set_major_formatter(FuncFormatter(lambda value, _: _short(value)))
         axes.yaxis.set_minor_locator(NullLocator())
-        axes.grid(axis="y", color=_GRID, linewidth=0.8)
-        axes.set_axisbelow(True)
         # Wide bars of many classes overlap a little: no hairlines shine through.
         half = 0.4 if named else 0.52
         x, y = np.arange(present), values[:present]
@@ -155,16 +147,16 @@ def _draw_bars(axes: Axes, table: pd.DataFrame, what: str, colors: list[str]) ->
             ha="right",
             va="top",
             size=10,
-            color=_MUTED,
+            color=MUTED,
         )
     if named:
         names = [_name(table, index) for index in order]
         axes.set_xticks(range(len(table)), names, parse_math=False)
-        axes.tick_params(axis="x", rotation=45, labelcolor=_TEXT)
+        axes.tick_params(axis="x", rotation=45, labelcolor=TEXT)
         for label in axes.get_xticklabels():
             label.set(ha="right", rotation_mode="anchor")
     else:
-        axes.set_xlabel("classes, largest first", size=10, color=_MUTED)
+        axes.set_xlabel("classes, largest first", size=10, color=MUTED)
 
 
 def _list_ends(axes: Axes, table: pd.DataFrame, what: str, colors: list[str]) -> None:
@@ -179,14 +171,14 @@ def _list_ends(axes: Axes, table: pd.DataFrame, what: str, colors: list[str]) ->
     step = 1.0 / (2 * _LISTED + 2.7)
     y = 1.0
     for heading, indices in halves:
-        axes.text(0.0, y, heading, size=10, color=_MUTED, va="center")
+        axes.text(0.0, y, heading, size=10, color=MUTED, va="center")
         for index in indices[:present]:
             y -= step
             axes.scatter([0.018], [y], s=34, marker="s", color=colors[index], linewidths=0)
             name = _name(table, index)
-            axes.text(0.06, y, name, size=9.5, color=_TEXT, va="center", parse_math=False)
+            axes.text(0.06, y, name, size=9.5, color=TEXT, va="center", parse_math=False)
             count = _short(table[what].iloc[index], exact=True)
-            axes.text(1.0, y, count, size=9.5, color=_TEXT, va="center", ha="right")
+            axes.text(1.0, y, count, size=9.5, color=TEXT, va="center", ha="right")
         y -= 1.7 * step
 
 

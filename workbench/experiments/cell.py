@@ -8,7 +8,6 @@ from typing import Any, TypeVar
 
 import numpy as np
 import pandas as pd
-import torch
 
 from workbench import config
 from workbench.benchmarks.harness import resolve_device
@@ -85,7 +84,7 @@ def run_cell(
     dev = split_halves([*range(len(dataset))])["dev"]
     looked_at = [dev[place] for place in evenly_spaced(len(dev), _LOOKED_AT)]
     loss = build_loss(settings.loss, settings.model.distance)
-    loss.use_prior(torch.from_numpy(vocabulary.table["train_pixels"].to_numpy().copy()))
+    loss.use_prior(vocabulary.table["train_pixels"])
     metrics = run.metrics().dropna(subset=["loss"])
     return {
         "experiment": experiment.name,

@@ -13,10 +13,8 @@ from matplotlib.figure import Figure
 
 from workbench.colors import CATEGORIES
 from workbench.experiments.summary import Entry
+from workbench.figure_style import MUTED, TEXT, style_axes
 
-_TEXT: Final = "#2b3440"
-_MUTED: Final = "#5b6675"
-_GRID: Final = "#e4e7eb"
 _DENSE: Final = "#4a5360"
 _PAPER: Final = ("nearest", "published", "nearest-all")
 
@@ -50,7 +48,7 @@ def draw_why(found: Sequence[Entry]) -> bytes:
         ncols=min(4, len(names)),
         fontsize=8.5,
         frameon=False,
-        labelcolor=_TEXT,
+        labelcolor=TEXT,
     )
     buffer = io.BytesIO()
     figure.savefig(buffer, format="png", metadata={"Software": None})
@@ -71,14 +69,10 @@ def _style(entry: Entry) -> str:
 
 
 def _dress(axes: Axes, title: str, x: str, y: str) -> None:
-    axes.set_title(title, loc="left", fontsize=11, color=_TEXT, weight="bold")
-    axes.set_xlabel(x, fontsize=9, color=_MUTED)
-    axes.set_ylabel(y, fontsize=9, color=_MUTED)
-    axes.tick_params(labelsize=8.5, colors=_MUTED)
-    axes.grid(color=_GRID, linewidth=0.8)
-    axes.set_axisbelow(True)
-    for side in ("top", "right"):
-        axes.spines[side].set_visible(False)
+    axes.set_title(title, loc="left", fontsize=11, color=TEXT, weight="bold")
+    axes.set_xlabel(x, fontsize=9, color=MUTED)
+    axes.set_ylabel(y, fontsize=9, color=MUTED)
+    style_axes(axes, size=8.5, grid="both")
 
 
 def _scores(axes: Axes, shown: Sequence[Entry]) -> None:
@@ -87,9 +81,9 @@ def _scores(axes: Axes, shown: Sequence[Entry]) -> None:
     axes.barh(places, [e.miou for e in order], color=[_color(e, shown) for e in order], height=0.7)
     for place, entry in zip(places, order, strict=True):
         if len(entry.rows) > 1:
-            axes.plot([entry.low, entry.high], [place, place], color=_TEXT, linewidth=1.4)
+            axes.plot([entry.low, entry.high], [place, place], color=TEXT, linewidth=1.4)
         label = f" {entry.miou:.3f}"
-        axes.text(entry.high, place, label, va="center", fontsize=8.5, color=_TEXT)
+        axes.text(entry.high, place, label, va="center", fontsize=8.5, color=TEXT)
     axes.set_yticks(places, [e.first["title"] for e in order])
     axes.margins(x=0.15)
     _dress(axes, "Test mIoU at equal memory and time", "mIoU", "")
@@ -134,8 +128,8 @@ def _distances(axes: Axes, shown: Sequence[Entry]) -> None:
         axes.plot([crowd["smallest"], crowd["median"]], [place, place], color=color, linewidth=2)
         axes.plot(crowd["median"], place, "o", color=color)
         text = f"  median {crowd['median']:.2f}, rank {found['effective_rank']:.1f}"
-        axes.text(crowd["median"], place, text, va="center", fontsize=8, color=_TEXT)
-    axes.axvline(0.2, color=_MUTED, linewidth=1, linestyle=":")
+        axes.text(crowd["median"], place, text, va="center", fontsize=8, color=TEXT)
+    axes.axvline(0.2, color=MUTED, linewidth=1, linestyle=":")
     axes.set_yticks(places, [e.first["title"] for e in tables])
     axes.set_xlim(0, 2)
     _dress(axes, "Distance to the nearest other class", "between unit vectors", "")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Final
 
@@ -12,8 +12,7 @@ import numpy as np
 from workbench.benchmarks.report_text import place
 from workbench.experiments.added import EXAMPLES, planned_cases, result_file
 from workbench.experiments.added_rows import SHIPPED, WAYS
-
-Row = Mapping[str, Any]
+from workbench.experiments.summary import Row
 
 LEARNED: Final = 0.05
 """Mean IoU of the other classes below which a training has learned too little to add to."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,8 +15,7 @@ from workbench.evaluation import iou
 from workbench.evaluation.compare import paired_change
 from workbench.evaluation.iou import Counts
 from workbench.experiments.photos import COMPARED, FEWEST, NAME
-
-Row = Mapping[str, Any]
+from workbench.experiments.summary import Row
 
 
 def read_photos(out: Path) -> list[dict[str, Any]]:

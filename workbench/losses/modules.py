@@ -6,6 +6,8 @@ import math
 from abc import ABC, abstractmethod
 from typing import ClassVar
 
+import numpy as np
+import numpy.typing as npt
 import torch
 from torch import Tensor, nn
 
@@ -52,7 +54,7 @@ class SegmentationLoss(nn.Module, ABC):
         self.budget = int(settings.budget_mb * 2**20)
         self.adjustment: Tensor | None = None
 
-    def use_prior(self, pixels: Tensor) -> None:
+    def use_prior(self, pixels: npt.ArrayLike) -> None:
         """Adds ``logit_adjustment * log(share of the training pixels)`` to every logit.
 
         Menon et al., ICLR 2021, equation 10: the loss is told how frequent a class is, so that
@@ -62,7 +64,7 @@ class SegmentationLoss(nn.Module, ABC):
             pixels: Training pixels of each class (C,); classes without any count as one pixel.
         """
         if self.settings.logit_adjustment > 0:
-            counts = pixels.double().clamp_min(1)
+            counts = torch.from_numpy(np.array(pixels, dtype=np.float64)).clamp_min(1)
             prior = (counts / counts.sum()).log()
             self.adjustment = (self.settings.logit_adjustment * prior).float()
 

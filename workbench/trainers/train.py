@@ -97,7 +97,7 @@ def _prepare(
     torch.manual_seed(run_config.train.seed)  # of the initial weights
     model = build_from_config(beginning, len(dataset.vocabulary))
     vocabulary, factors = survey(dataset, run_config.data.repeat_threshold, run if resume else None)
-    loss.use_prior(torch.from_numpy(vocabulary.table["train_pixels"].to_numpy().copy()))
+    loss.use_prior(vocabulary.table["train_pixels"])
     trainer = Trainer(run_config, model, loss, accelerator=accelerator)
     if resume:  # before the run is touched: a configuration that does not fit changes nothing
         _restore(trainer, run, vocabulary)

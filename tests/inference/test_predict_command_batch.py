@@ -15,7 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from helpers.predicting import draw, draw_three, pixels_of, told
+from helpers.predicting import draw, pixels_of, told
 from helpers.runs import random_run
 from PIL import Image
 
@@ -23,16 +23,6 @@ from workbench.inference.manifest import NAME, SEGMENT_LINES, SEGMENTS
 from workbench.runs import RunDirectory
 
 Cli = Callable[..., Any]
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    return random_run(tmp_path_factory.mktemp("runs") / "mine")
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    return draw_three(tmp_path / "photos")
 
 
 def test_a_second_call_does_only_what_is_missing(

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from helpers.predicting import draw, draw_three, made, pixels_of, told
+from helpers.predicting import draw, made, pixels_of, told
 from helpers.runs import random_run
 from PIL import Image
 from torch.nn.functional import interpolate, normalize
@@ -24,16 +24,6 @@ from workbench.runs import RunDirectory
 
 Cli = Callable[..., Any]
 CLASSES = 300
-
-
-@pytest.fixture(scope="module")
-def run(tmp_path_factory: pytest.TempPathFactory) -> RunDirectory:
-    return random_run(tmp_path_factory.mktemp("runs") / "mine")
-
-
-@pytest.fixture
-def photos(tmp_path: Path) -> Path:
-    return draw_three(tmp_path / "photos")
 
 
 # What is found
