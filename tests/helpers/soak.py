@@ -165,7 +165,8 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=1.0, help="seconds between looks")
     parser.add_argument("--json", type=Path, required=True, help="file to write")
     options = parser.parse_args()
-    os.environ["HF_HUB_OFFLINE"] = "1"
+    # One thread: steps so small gain nothing from more, and on a busy machine wait for them.
+    os.environ.update(HF_HUB_OFFLINE="1", OMP_NUM_THREADS="1", NUMBA_NUM_THREADS="1")
 
     from workbench.benchmarks.machine import describe_machine
     from workbench.runs import write_json
