@@ -127,6 +127,8 @@ def test_no_class_predicted_is_a_miss() -> None:
     assert iou.recall(counts)[1] == 0.5
     assert iou.precision(counts)[1] == 1
     assert iou.iou(counts)[1] == 0.5
+    assert iou.pixel_accuracy(counts) == 0.5
+    assert counts.predicted_pixels.tolist() == [0, 1]
 
 
 @pytest.mark.parametrize(
