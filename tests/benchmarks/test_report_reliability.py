@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from workbench.benchmarks.report_reliability import main, render_faults, render_fuzz, render_page
+from workbench.benchmarks.report_bounds import render_bounds
 from workbench.benchmarks.report_soak import render_soak
 from workbench.errors import DataError
 
@@ -73,6 +74,17 @@ def test_growth_of_a_training_is_told() -> None:
     assert "| 2 | 230 | 600 | 609 | -0.04 % | 620 | 4 | 6 | 3 |" in page
     assert "20,000 tiny steps (100 checkpoints, 10 evaluations" in page
     assert "in 8 minutes" in page and "--steps 20000 --json" in page
+
+
+def test_versions_and_failures_are_told() -> None:
+    versions = {"torch": "2.11.0", "timm": "1.0.19", "numpy": "2.1.0", "pandas": "3.0.0"}
+    versions |= {"streamlit": "1.67.0", "plotly": "6.3.0", "numba": "0.61.0"}
+    row = {"name": "minimum", "python": "3.11.7", "passed": 3700, "skipped": 25, "failed": []}
+    good = {**row, "versions": versions}
+    line = "| minimum | 3.11.7 | 2.11.0 | 1.0.19 | 2.1.0 | 3.0.0 | 1.67.0 | 6.3.0 | 0.61.0 |"
+    assert f"{line} 3,700 | 25 | 0 |" in render_bounds([good])
+    bad = render_bounds([{**good, "failed": ["tests.a::two"]}])
+    assert f"{line} 3,700 | 25 | 1 |" in bad and "- minimum: `tests.a::two`" in bad
 
 
 def test_a_page_needs_rows(tmp_path: Path) -> None:

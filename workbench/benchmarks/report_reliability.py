@@ -10,6 +10,7 @@ import sys
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
+from workbench.benchmarks.report_bounds import render_bounds
 from workbench.benchmarks.report_soak import render_soak
 from workbench.benchmarks.report_text import host, mib, seconds
 from workbench.benchmarks.rows import Row, read_rows
@@ -174,6 +175,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "faults": render_faults,
     "fuzz": render_fuzz,
     "soak": render_soak,
+    "bounds": render_bounds,
 }
 """What the page consists of, in order, as far as there are rows: file name -> section."""
 
