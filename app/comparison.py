@@ -230,8 +230,12 @@ def _columns(names: tuple[str, str]) -> dict[str, Any]:
     return {
         "class_id": None,
         "name": column.TextColumn("Class", width=160),
-        "iou_a": column.NumberColumn("IoU here", format="%.3f", width=70, help=names[0]),
-        "iou_b": column.NumberColumn("IoU there", format="%.3f", width=70, help=names[1]),
+        "iou_a": column.NumberColumn(
+            "IoU here", format="%.3f", width=70, help=shell.plain(names[0])
+        ),
+        "iou_b": column.NumberColumn(
+            "IoU there", format="%.3f", width=70, help=shell.plain(names[1])
+        ),
         "change": column.NumberColumn("Change", format="%+.3f", width=70),
         "drift": column.NumberColumn(
             "Drift", format="%.3f", width=60, help="Of the class embedding, 0 to 2."

@@ -29,7 +29,7 @@ from PIL import Image
 from app.pixels import data_url
 from workbench.errors import WorkbenchError
 from workbench.evaluation.map_quality import unit_rows
-from workbench.runs import RunDirectory, RunInfo, Stamp, describe_run, find_runs
+from workbench.runs import RunDirectory, RunInfo, Stamp, describe_run, find_runs, leads_out
 from workbench.runs import listing_stamp as _listing_stamp
 from workbench.runs import stamp as stamp_of
 
@@ -78,12 +78,22 @@ class LoadedModel(NamedTuple):
 
 
 def runs(root: Path) -> list[RunInfo]:
-    """Lists the runs in a folder, the one called "demo" first, then the newest."""
+    """Lists the runs in a folder, the one called "demo" first, then the newest.
+
+    Nothing outside of the folder is ever shown: runs that lead out of it are left out, see
+    ``refused``.
+    """
     found = []
-    for path in map(str, find_runs(root)):
+    for path in (str(one) for one in find_runs(root) if leads_out(one, root) is None):
         info = _info(path, _listing_stamp(path))
         found.append(info._replace(status=str(status(path)["state"])))
     return sorted(found, key=lambda run: (run.name != "demo", -run.modified, run.name))
+
+
+def refused(root: Path) -> dict[str, str]:
+    """The runs that are not shown, with what in them leads out of the folder or is no file."""
+    found = {one.name: leads_out(one, root) for one in find_runs(root)}
+    return {name: odd for name, odd in sorted(found.items()) if odd is not None}
 
 
 @st.cache_data(show_spinner=False, max_entries=256)
@@ -163,6 +173,8 @@ def per_class(path: str, split: str) -> pd.DataFrame | None:
 def _per_class(path: str, split: str, stamp: Stamp) -> pd.DataFrame | None:
     table = _or_none(lambda: RunDirectory(path).read_per_class(split))
     classes = _or_none(lambda: RunDirectory(path).vocabulary().table)
+    if table is not None:  # colours go into styles: only a vocabulary's are known to be some
+        table = table.drop(columns="color", errors="ignore")
     if table is None or classes is None:
         return table
     extra = [name for name in classes if name not in table or name == "class_id"]

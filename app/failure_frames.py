@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from typing import Any, Final, NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -16,10 +16,6 @@ from workbench.evaluation.gains import joint_gain, miou_gains
 from workbench.evaluation.iou import Counts, miou, ratio
 
 Name = Callable[[int], str]
-
-FORMULA_SIGNS: Final = ("=", "+", "-", "@")
-"""What a spreadsheet takes for the beginning of a formula."""
-
 
 _WORTH_A_LOOK = 0.03  # of the wrong pixels of the worst picture
 
@@ -279,12 +275,5 @@ def export(table: pd.DataFrame, names: Mapping[int, str]) -> pd.DataFrame:
     )
     rest = [name for name in table if name not in {*front, "gain", "swallowed_by", "color"}]
     whole = pd.concat([front, table[rest]], axis=1)
-    safe: pd.DataFrame = whole.rename(columns=_no_formula).map(_no_formula)
+    safe: pd.DataFrame = whole.rename(columns=frames.no_formula).map(frames.no_formula)
     return safe
-
-
-def _no_formula(value: object) -> object:
-    if not isinstance(value, str):
-        return value
-    line = " ".join(value.split())  # spreadsheets read past white space before a formula
-    return f"'{line}" if line.startswith(FORMULA_SIGNS) else line

@@ -21,6 +21,7 @@ ORDERS: Final = (WORST_FIRST, BEST_FIRST, BY_NAME)
 REASONS: Final = {code: reason.words for code, reason in failures.REASONS.items()}
 """Reason codes of the evaluation in words; an unknown code is shown with spaces."""
 
+_FORMULA_SIGNS: Final = ("=", "+", "-", "@")  # what a spreadsheet runs begins so
 _BASE_COLUMNS = frozenset(
     (*PER_CLASS_COLUMNS, "color", "swallowed_by", "description")
 ) - {"group", "supercategory"}  # fmt: skip
@@ -257,3 +258,25 @@ def map_points(
     columns = {f"{prefix}_{axis}": axis for axis in axes}
     points = rows[["class_id", *columns]].rename(columns=columns)
     return table.merge(points, on="class_id", how="inner").dropna(subset=list(axes))
+
+
+def no_formula(value: object) -> object:
+    """A cell that no spreadsheet runs: text that would be a formula gets a sign before it."""
+    if not isinstance(value, str):
+        return value
+    line = " ".join(value.split())  # spreadsheets read past white space before a formula
+    return f"'{line}" if line.startswith(_FORMULA_SIGNS) else line
+
+
+def without_formulas(table: pd.DataFrame) -> pd.DataFrame:
+    """A table as it may be shown: the browser offers to save every table as CSV, as it is."""
+    kinds = pd.api.types
+    safe = table.copy(deep=False)
+    for name in table:
+        column = table[name]
+        if kinds.is_numeric_dtype(column) or kinds.is_datetime64_any_dtype(column):
+            continue
+        starts = column.astype("str").str.lstrip().str.startswith(_FORMULA_SIGNS)
+        if starts.any():
+            safe[name] = column.astype("object").map(no_formula)
+    return safe

@@ -18,7 +18,7 @@ import plotly.graph_objects as go
 import streamlit as st
 from streamlit.delta_generator import DeltaGenerator
 
-from app import bars, data, state
+from app import bars, data, frames, state
 from workbench.runs import RunInfo
 
 REPOSITORY = Path(__file__).resolve().parents[1]
@@ -109,6 +109,7 @@ def _pick_run() -> None:
             split = st.selectbox("Evaluated on", splits, key=state.widget_key("split"))
             state.publish("split", split)
         _describe(info)
+        _say_refused(folder)
     if wanted is not None and wanted not in names:
         st.warning(f"There is no run {plain(wanted)} here; this is {plain(name)}.")
     state.publish("run", name)
@@ -155,6 +156,14 @@ def _explain_no_runs(folder: Path) -> None:
         "workbench train --preset smoke --run runs/first\nstreamlit run app/main.py -- --runs DIR",
         language="bash",
     )
+    _say_refused(folder)
+
+
+def _say_refused(folder: Path) -> None:
+    for name, odd in data.refused(folder).items():
+        what = "the run itself" if odd == "." else plain(odd)
+        said = f"{what} leads out of the folder of runs, or is no file. Put a copy there instead."
+        st.warning(f"**{plain(name)}** is not shown: {said}")
 
 
 def dark() -> bool:
@@ -269,7 +278,7 @@ def pick_table(
     """
     mode: list[Any] = ["single-row", "single-cell"] if by_cell else ["single-row"]
     st.dataframe(
-        view,
+        frames.without_formulas(view),
         key=key,
         on_select=pick,
         selection_mode=mode,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -80,9 +80,19 @@ def make_class_points(vocabulary: Vocabulary, rng: np.random.Generator) -> npt.N
 
 
 def write_run(
-    path: Path, vocabulary: Vocabulary | None = None, images: int = IMAGES
+    path: Path,
+    vocabulary: Vocabulary | None = None,
+    images: int = IMAGES,
+    hostile: Sequence[str] = (),
 ) -> RunDirectory:
-    """Writes a whole run: training records, evaluation, pictures, embeddings, maps."""
+    """Writes a whole run: training records, evaluation, pictures, embeddings, maps.
+
+    Args:
+        path: Its folder.
+        vocabulary: Its classes.
+        images: How many were evaluated.
+        hostile: Texts for its settings, its status and the ids of its pictures.
+    """
     rng = np.random.default_rng(7)
     vocabulary = vocabulary or make_vocabulary(rng)
     config = {
@@ -92,6 +102,8 @@ def write_run(
         "loss": {"name": "streaming"},
         "train": {"steps": 2000},
     }
+    if hostile:
+        config |= {"preset": hostile[0], "data": {"dataset": hostile[1]}}
     run = RunDirectory.create(path, config=config, vocabulary=vocabulary)
     for step in range(10, 2001, 10):
         record = {"step": step, "loss": 1.2 + 6 * np.exp(-step / 500) + rng.normal(0, 0.15)}
@@ -101,8 +113,16 @@ def write_run(
     points = make_class_points(vocabulary, rng)
     run.write_embeddings(2000, torch.from_numpy(points).float())
     run.write_projection(make_projection(points, rng))
-    write_evaluation(run, vocabulary, points, rng, images)
-    run.write_status("done", step=2000, steps=2000)
+    scenes = [
+        (
+            f"{n:012d}{hostile[n % len(hostile)] if hostile else ''}",
+            *make_scene(vocabulary, rng, 9 * n),
+        )
+        for n in range(images)
+    ]
+    write_evaluation(run, vocabulary, points, rng, scenes)
+    message = {"message": hostile[0]} if hostile else {}
+    run.write_status("done", step=2000, steps=2000, **message)
     return run
 
 
@@ -119,9 +139,8 @@ def write_evaluation(
     vocabulary: Vocabulary,
     points: npt.NDArray[np.float64],
     rng: np.random.Generator,
-    images: int,
+    scenes: Sequence[tuple[str, Ids, Ids]],
 ) -> None:
-    scenes = [(f"{n:012d}", *make_scene(vocabulary, rng, 9 * n)) for n in range(images)]
     products = points @ points.T - 2 * np.eye(len(points))
     nearest = products.argmax(axis=1)
     distance = np.linalg.norm(points - points[nearest], axis=1)
@@ -195,7 +214,7 @@ def write_hostile_run() -> Callable[[Path], list[str]]:
                 "hue": names,
             }
         )
-        write_run(path, Vocabulary(table), images=12)
+        write_run(path, Vocabulary(table), images=12, hostile=names)
         return names
 
     return write

@@ -15,6 +15,7 @@ import pandas as pd
 import pytest
 import streamlit as st
 import torch
+from helpers.runs import replace_per_class
 from PIL import Image
 
 from app import data
@@ -68,6 +69,25 @@ def test_what_every_page_imports_loads_nothing_heavy(module: str) -> None:
 
 def test_the_quick_import_rule_can_fail() -> None:
     assert "torch" in loaded("torch")[0]
+
+
+def test_colors_come_from_the_vocabulary_alone(run: Path) -> None:
+    """They go into styles, and a style can ask another machine for a picture."""
+    table = RunDirectory(run).read_per_class("val")
+    replace_per_class(RunDirectory(run), table.assign(color="red;background:url(//evil.example)"))
+    shown = data.per_class(str(run), "val")
+    assert shown is not None
+    assert shown["color"].str.fullmatch("#[0-9a-f]{6}").all()
+
+
+def test_runs_that_lead_out_of_their_folder_are_not_shown(run: Path, tmp_path: Path) -> None:
+    shutil.copytree(run, tmp_path / "elsewhere")
+    (run.parent / "away").symlink_to(tmp_path / "elsewhere")
+    assert [info.name for info in data.runs(run.parent)] == ["demo"]
+    assert data.refused(run.parent) == {"away": "."}
+    (run / "evaluation" / "val" / "images" / "x.jpg").symlink_to(tmp_path / "elsewhere")
+    assert data.runs(run.parent) == []
+    assert data.refused(run.parent)["demo"] == "evaluation/val/images/x.jpg"
 
 
 def test_a_new_evaluation_is_noticed(run: Path) -> None:

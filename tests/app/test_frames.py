@@ -159,3 +159,22 @@ def test_map_points_take_the_last_step_or_the_one_asked_for() -> None:
     assert list(flat["x"]) == [200, 200] and "z" not in flat
     deep = frames.map_points(projection, table, "pca3", step=1)
     assert deep[["x", "y", "z"]].iloc[0].tolist() == [105, 106, 107]
+
+
+def test_no_cell_of_a_table_is_a_formula() -> None:
+    """Browsers save what a table shows as CSV, without a look at it."""
+    table = pd.DataFrame(
+        {
+            "name": ["=1+1", " @SUM(A1)", "dog", "", "a=b"],
+            "group": pd.Categorical(["-x", "rare", "rare", "-x", "+y"]),
+            "iou": [-0.5, 0.5, None, 1.0, 0.0],
+            "seen": pd.to_datetime([1, 2, 3, 4, 5], unit="s"),
+        }
+    )
+    safe = frames.without_formulas(table)
+    assert safe["name"].tolist() == ["'=1+1", "'@SUM(A1)", "dog", "", "a=b"]
+    assert safe["group"].tolist() == ["'-x", "rare", "rare", "'-x", "'+y"]
+    pd.testing.assert_frame_equal(safe[["iou", "seen"]], table[["iou", "seen"]])
+    assert table["name"][0] == "=1+1"
+    harmless = table[["name", "iou"]].iloc[2:]
+    pd.testing.assert_frame_equal(frames.without_formulas(harmless), harmless)

@@ -190,6 +190,6 @@ def test_broken_exif_is_no_reason_to_refuse() -> None:
 
 
 def test_the_server_lets_files_through_that_get_a_message_in_words(repository: Path) -> None:
-    text = (repository / ".streamlit/config.toml").read_text("utf-8")
+    text = (repository / "app/.streamlit/config.toml").read_text("utf-8")
     allowed = next(line for line in text.splitlines() if line.startswith("maxUploadSize"))
     assert int(allowed.partition("=")[2]) * 2**20 > 1.5 * uploads.MAX_BYTES

@@ -109,7 +109,7 @@ def test_what_is_missing_is_named(
 
 
 def test_runs_of_another_size_are_refused(tmp_path: Path) -> None:
-    made = app._make_runs(tmp_path, 7)
+    made = app.make_runs(tmp_path, 7)
     run = RunDirectory.open(tmp_path / "lvis")
     assert made == {
         "images": 7,
@@ -119,7 +119,7 @@ def test_runs_of_another_size_are_refused(tmp_path: Path) -> None:
         "kept": 7,
     }
     with pytest.raises(ConfigError, match="evaluated on 7 images, 60 are asked for"):
-        app._make_runs(tmp_path, 60)
+        app.make_runs(tmp_path, 60)
 
 
 @pytest.mark.browser

@@ -97,7 +97,12 @@ def open_page(profile: BrowserContext, app_url: str) -> Iterator[OpenPage]:
     pages: list[Page] = []
 
     def start(
-        path: str = "/", *, width: int = 1440, scheme: str = "light", address: str = app_url
+        path: str = "/",
+        *,
+        width: int = 1440,
+        scheme: str = "light",
+        address: str = app_url,
+        settled: bool = True,
     ) -> Page:
         page = profile.new_page()
         pages.append(page)
@@ -106,7 +111,8 @@ def open_page(profile: BrowserContext, app_url: str) -> Iterator[OpenPage]:
         page.emulate_media(color_scheme="dark" if scheme == "dark" else "light")
         page.watch = Watch(page, address)  # type: ignore[attr-defined]
         page.goto(address + path)
-        settle(page)
+        if settled:
+            settle(page)
         return page
 
     yield start

@@ -245,25 +245,3 @@ def test_the_choice_follows_from_page_to_page(
     assert "/classes" in page.url
     page.get_by_text("class 1283").wait_for()
     is_well(page)
-
-
-def test_hostile_names_do_nothing(
-    open_page: OpenPage,
-    settle: Callable[..., None],
-    serve: Callable[..., Any],
-    write_hostile_run: Callable[[Path], list[str]],
-    tmp_path: Path,
-) -> None:
-    names = write_hostile_run(tmp_path / "runs" / "demo")
-    with serve(tmp_path / "runs", tmp_path / "server.log") as address:
-        page = open_page("/", address=address)
-        for path in list(PAGES.values()):
-            page.goto(address + path.replace("1283", "0"))
-            settle(page)
-            page.wait_for_timeout(500)
-            assert page.title() != "owned"
-            assert page.locator("img[onerror]").count() == 0
-            is_well(page)
-        page.goto(f"{address}/classes?class=0")
-        settle(page)
-        assert page.locator("h3", has_text=names[0]).count() == 1

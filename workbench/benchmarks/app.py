@@ -32,7 +32,8 @@ if TYPE_CHECKING:
 Row = dict[str, Any]
 SHOWN = ("seconds", "runs", "errors", "peak_bytes", "note")
 SESSIONS: Final = 3
-_RUN: Final = "lvis"
+RUN: Final = "lvis"
+"""Name of the run that is measured."""
 _SECOND: Final = "lvis-earlier"
 _SIZE: Final = {"width": 1440, "height": 900}
 
@@ -72,7 +73,7 @@ def run_app(
     chosen = [page for page in PAGES if not pages or page.name in pages]
     with tempfile.TemporaryDirectory() as scratch, open_browser() as browser:
         folder = runs or Path(scratch) / "runs"
-        facts = _make_runs(folder, images)
+        facts = make_runs(folder, images)
         machine = describe_machine()
         bench = _Bench(browser, folder, Path(scratch) / "server.log")
         rows = bench.cold(chosen, cold)
@@ -80,14 +81,14 @@ def run_app(
     return [{"bench": "app", **row, **facts, "machine": machine} for row in rows]
 
 
-def _make_runs(folder: Path, images: int) -> Row:
+def make_runs(folder: Path, images: int) -> Row:
     """The run to measure on, and a second one to compare it with; what the first one holds.
 
     Raises:
         ConfigError: A run that is there already is of another size.
         RunError: A run that is there already cannot be read.
     """
-    for name, kept, seed in ((_RUN, None, 0), (_SECOND, min(images, 200), 1)):
+    for name, kept, seed in ((RUN, None, 0), (_SECOND, min(images, 200), 1)):
         if not (folder / name).exists():
             write_app_run(folder / name, images=images, kept=kept, seed=seed)
         there = RunDirectory.open(folder / name).read_summary("val").get("images")
@@ -96,7 +97,7 @@ def _make_runs(folder: Path, images: int) -> Row:
                 f"--runs: {folder / name} was evaluated on {there} images, {images} are asked "
                 f"for; give --images {there}, or another folder"
             )
-    return run_facts(RunDirectory.open(folder / _RUN))
+    return run_facts(RunDirectory.open(folder / RUN))
 
 
 class _Bench:
@@ -125,7 +126,7 @@ class _Bench:
                 with serve(self._folder, self._log, self._port) as server:
                     tab = self._tab()
                     start = time.perf_counter()
-                    tab.goto(f"{server.address}{page.path}?run={_RUN}")
+                    tab.goto(f"{server.address}{page.path}?run={RUN}")
                     note = self._drawn(tab, page)
                     if not note:
                         seconds.append(time.perf_counter() - start)
@@ -140,7 +141,7 @@ class _Bench:
         with serve(self._folder, self._log, self._port) as server:
             tab = self._tab()
             # On the last page: a link to the page that is open would change nothing.
-            tab.goto(f"{server.address}{pages[-1].path}?run={_RUN}")
+            tab.goto(f"{server.address}{pages[-1].path}?run={RUN}")
             settled(tab)
             rows = self._warm(tab, server, pages, repeats)
             actions = [action for action in ACTIONS if action.page in {p.name for p in pages}]
@@ -157,7 +158,7 @@ class _Bench:
         for turn in range(repeats + 1):
             for page in pages:
                 if len(pages) == 1:  # from elsewhere, or nothing would change
-                    tab.goto(f"{server.address}{_elsewhere(page)}?run={_RUN}")
+                    tab.goto(f"{server.address}{_elsewhere(page)}?run={RUN}")
                     settled(tab)
                 try:
                     start = time.perf_counter()
@@ -182,7 +183,7 @@ class _Bench:
         try:
             for number in range(repeats):
                 if number == 0 or action.fresh:
-                    tab.goto(f"{server.address}{page.path}?run={_RUN}{action.query}")
+                    tab.goto(f"{server.address}{page.path}?run={RUN}{action.query}")
                     until_drawn(tab, page.title, page.sight)
                 settled(tab)
                 act = action.aim(tab, number)
@@ -199,7 +200,7 @@ class _Bench:
             return []
         tabs = [self._tab() for _ in range(SESSIONS)]
         for tab in tabs:
-            tab.goto(f"{server.address}/?run={_RUN}")
+            tab.goto(f"{server.address}/?run={RUN}")
         for tab in tabs:
             settled(tab)
         before = server.errors()
@@ -229,7 +230,7 @@ class _Bench:
         """Lets the browser load and keep Streamlit's scripts."""
         with serve(self._folder, self._log, self._port) as server:
             tab = self._tab()
-            tab.goto(f"{server.address}{page.path}?run={_RUN}")
+            tab.goto(f"{server.address}{page.path}?run={RUN}")
             self._drawn(tab, page)
             tab.close()
 

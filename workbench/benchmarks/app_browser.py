@@ -89,6 +89,11 @@ class Server:
         self._tree.sample()
         return self._tree.main_peak_bytes
 
+    def resident_bytes(self) -> int:
+        """Resident memory now."""
+        self._tree.sample()
+        return self._tree.main_bytes
+
     def errors(self) -> int:
         """Tracebacks in what it said."""
         return self._log.read_text("utf-8", errors="replace").count("Traceback (most recent")
@@ -102,21 +107,37 @@ def free_port() -> int:
 
 
 @contextmanager
-def serve(runs: Path, log: Path, port: int) -> Iterator[Server]:
-    """Starts the app of this checkout on a folder of runs, until the block ends.
+def serve(
+    runs: Path,
+    log: Path,
+    port: int,
+    *,
+    checkout: Path | None = None,
+    start_in: Path | None = None,
+) -> Iterator[Server]:
+    """Starts the app of a checkout on a folder of runs, until the block ends.
+
+    Args:
+        runs: Folder of runs.
+        log: Where its words go.
+        port: To listen on.
+        checkout: Where the folder app is; None takes this one.
+        start_in: Working directory; None takes the checkout.
 
     Raises:
         ConfigError: There is no app beside the package, or it does not start.
     """
-    if not (CHECKOUT / "app" / "main.py").is_file():
-        raise ConfigError(f"bench app: {CHECKOUT} has no app/main.py; run it from a checkout")
-    command = [sys.executable, "-m", "streamlit", "run", "app/main.py"]
+    checkout = checkout or CHECKOUT
+    script = checkout / "app" / "main.py"
+    if not script.is_file():
+        raise ConfigError(f"bench app: {checkout} has no app/main.py; run it from a checkout")
+    command = [sys.executable, "-m", "streamlit", "run", str(script)]
     command += ["--server.headless", "true", "--server.fileWatcherType", "none"]
-    command += ["--server.port", str(port), "--", "--runs", str(runs)]
+    command += ["--server.port", str(port), "--", "--runs", str(runs.absolute())]
     with log.open("wb") as output:
         process = subprocess.Popen(
             command,
-            cwd=CHECKOUT,
+            cwd=start_in or checkout,
             stdout=output,
             stderr=subprocess.STDOUT,
             stdin=subprocess.DEVNULL,

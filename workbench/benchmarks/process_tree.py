@@ -23,6 +23,7 @@ class ProcessTree:
     Attributes:
         peak_bytes: Largest sum of resident memory at any sample. Pages that processes share,
             such as those of libraries, count in each of them.
+        main_bytes: Resident memory of the process itself at the last sample.
         main_peak_bytes: Largest resident memory of the process itself, as the kernel keeps it.
         cpu_seconds: Of all processes so far, ended ones included.
         main_cpu_seconds: Of the process itself.
@@ -31,6 +32,7 @@ class ProcessTree:
     def __init__(self, pid: int) -> None:
         self.pid = pid
         self.peak_bytes = 0
+        self.main_bytes = 0
         self.main_peak_bytes = 0
         self._cpu: dict[int, float] = {}
 
@@ -57,6 +59,7 @@ class ProcessTree:
         stats = {pid: found for pid in members if (found := everyone.get(pid)) is not None}
         self._cpu |= {pid: found.cpu_seconds for pid, found in stats.items()}
         self.peak_bytes = max(self.peak_bytes, sum(found.resident for found in stats.values()))
+        self.main_bytes = stats[self.pid].resident if self.pid in stats else 0
         self.main_peak_bytes = max(self.main_peak_bytes, _peak(self.pid))
 
     def running(self) -> int:

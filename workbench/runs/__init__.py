@@ -27,6 +27,7 @@ from workbench.runs.atomic import (
 from workbench.runs.checkpoints import Checkpoint
 from workbench.runs.directory import RunDirectory
 from workbench.runs.folder import unused_path
+from workbench.runs.links import leads_out
 from workbench.runs.listing import RunInfo, describe_run, find_runs, listing_stamp
 from workbench.runs.masks import write_mask
 from workbench.runs.results import (
@@ -49,6 +50,7 @@ __all__ = [
     "atomic_file",
     "describe_run",
     "find_runs",
+    "leads_out",
     "listing_stamp",
     "stamp",
     "to_json",
