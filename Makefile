@@ -13,10 +13,13 @@ ARGS   ?=
 APP_INSTALLED  := $(VENV)/.installed-app
 TEST_INSTALLED := $(VENV)/.installed-test
 
-.PHONY: help app notebooks docs test test-fast test-slow lint format browser demo real-photos screenshots benchmarks performance reliability reliability-page experiments accuracy clean
+.PHONY: help setup app notebooks docs docs-pages test test-fast test-slow test-minimum test-newest audit lint format browser demo real-photos screenshots benchmarks performance reliability reliability-page experiments accuracy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
+
+setup: $(TEST_INSTALLED) ## install all that work on it needs, and git's hook that checks each commit
+	@if [ -d .git ]; then $(BIN)/pre-commit install; else echo "no git checkout: no hook"; fi
 
 app: $(APP_INSTALLED) ## install, then open the app on the demo run (Ctrl-C stops it)
 	$(BIN)/python -m streamlit run app/main.py $(ARGS)
@@ -24,8 +27,12 @@ app: $(APP_INSTALLED) ## install, then open the app on the demo run (Ctrl-C stop
 notebooks: $(APP_INSTALLED) ## install, then open JupyterLab on notebooks/
 	$(BIN)/python -m jupyter lab --notebook-dir=notebooks $(if $(filter 0,$(shell id -u)),--allow-root) $(ARGS)
 
-docs: $(TEST_INSTALLED) ## run all notebooks as they are, write them as HTML pages to docs/_build
-	$(BIN)/python docs/render_notebooks.py docs/_build $(ARGS)
+docs: $(TEST_INSTALLED) ## run the notebooks (ARGS: names of some), build the site with them in docs/_build
+	$(BIN)/python docs/render_notebooks.py docs/_build/notebooks $(ARGS)
+	$(BIN)/python docs/build_site.py docs/_build
+
+docs-pages: $(TEST_INSTALLED) ## build the site alone, in seconds; notebooks rendered before stay
+	$(BIN)/python docs/build_site.py docs/_build
 
 # Files go to the cores as wholes: their tests share what is slow to make. Browsers take turns.
 PARALLEL ?= -n auto --dist loadfile
@@ -39,6 +46,27 @@ test-fast: $(TEST_INSTALLED) ## only the tests that need neither minutes nor a b
 
 test-slow: $(TEST_INSTALLED) ## only the tests that take minutes each
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+# $(call bounds,NAME,PIP'S OPTIONS): an environment of its own, the tests, the row of both.
+define bounds
+	@test -x .venv-$(1)/bin/python || $(PYTHON) -m venv .venv-$(1)
+	.venv-$(1)/bin/python -m pip install -q --disable-pip-version-check packaging
+	.venv-$(1)/bin/python tests/helpers/bounds.py oldest pyproject.toml > .venv-$(1)/oldest.txt
+	.venv-$(1)/bin/python -m pip install -q --disable-pip-version-check $(2) -e '.[test]'
+	.venv-$(1)/bin/python -m pytest -m "not slow and not browser" $(PARALLEL) --junitxml .venv-$(1)/tests.xml $(ARGS) || true # the row says it
+	PYTHONPATH=. .venv-$(1)/bin/python tests/helpers/bounds.py record $(1) .venv-$(1)/tests.xml benchmarks/reliability/bounds.json
+endef
+
+test-minimum: ## the tests with the oldest versions that pyproject.toml allows, in .venv-minimum
+	$(call bounds,minimum,-c .venv-minimum/oldest.txt)
+
+test-newest: ## the tests with the newest versions there are, in .venv-newest
+	$(call bounds,newest,--upgrade --upgrade-strategy eager)
+
+audit: ## compare the pins with the databases of known faults (needs the network)
+	@test -x .venv-audit/bin/python || $(PYTHON) -m venv .venv-audit
+	.venv-audit/bin/python -m pip install -q --disable-pip-version-check 'pip-audit>=2.9,<3'
+	.venv-audit/bin/pip-audit --disable-pip --no-deps -r constraints.txt
 
 lint: $(TEST_INSTALLED) ## ruff (rules and format) and mypy --strict
 	$(BIN)/ruff check .
@@ -128,7 +156,7 @@ accuracy: $(APP_INSTALLED) ## make docs/accuracy.md from the trainings in benchm
 	$(BIN)/python -m workbench.experiments.report benchmarks/accuracy docs/accuracy.md
 
 clean: ## remove .venv and the tools' caches (never data or runs)
-	rm -rf $(VENV) build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the virtual environment -------------------------------------------------------------

