@@ -126,6 +126,16 @@ def logits(
         pixels: Pixel embeddings (N, D), not yet normalised.
         classes: The C classes.
         distance: What turns products into logits.
+
+    Examples:
+        Right on a class, and on the opposite side of the sphere:
+
+        >>> table = ClassEmbeddings(torch.eye(3), None, torch.tensor(20.0))
+        >>> pixels = torch.tensor([[5.0, 0.0, 0.0], [-1.0, 0.0, 0.0]])
+        >>> logits(pixels, table, get_distance("cosine"))[:, 0]
+        tensor([ 20., -20.])
+        >>> logits(pixels, table, get_distance("euclidean"))[1, 0]
+        tensor(-40.)
     """
     products = distance.embed(pixels) @ distance.embed(classes.weight).T
     values = classes.temperature * distance.logit(products)

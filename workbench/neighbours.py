@@ -71,6 +71,14 @@ def nearest_classes(
 
     Returns:
         (class ids (N, k) int64, logits (N, k)), nearest first.
+
+    Examples:
+        >>> from workbench.distances import get_distance
+        >>> table = ClassEmbeddings(torch.eye(300), None, torch.tensor(20.0))
+        >>> ids, _ = nearest_classes(torch.eye(300)[[7, 299]], table, get_distance("cosine"))
+        >>> ids
+        tensor([[  7],
+                [299]])
     """
     weight = distance.embed(classes.weight)
     # Logits are T * product + bias: divided by T they order the classes alike. Only the linear
@@ -133,6 +141,9 @@ def nearest_other_class(weight: Tensor, *, budget: int = DEFAULT_BUDGET) -> tupl
 
     Returns:
         (class ids (C,) int64, distances (C,) in [0, 2]).
+
+    Raises:
+        ValueError: There is one class only.
     """
     points = torch.nn.functional.normalize(weight.float(), dim=1)
     own = torch.arange(len(points), device=points.device)

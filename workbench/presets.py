@@ -181,6 +181,11 @@ def get_preset(name: str) -> Run:
 
     Raises:
         ConfigError: The name is unknown; the message lists the known ones.
+
+    Examples:
+        >>> preset = get_preset("paper/ade20k")
+        >>> preset.loss.name, preset.loss.k, preset.model.embedding_dim
+        ('nearest', 7, 12)
     """
     if name not in PRESETS:
         close = nearest_name(name, PRESETS)

@@ -1,9 +1,4 @@
-"""A trained model in a few names: load it, give it a picture, look at what it says.
-
-segmenter = Segmenter.load("runs/demo")
-found = segmenter.segment("photo.jpg")
-found.names, found.top_k(120, 80), found.overlay()
-"""
+"""A trained model in a few names: load it, give it a picture, look at what it says."""
 
 from __future__ import annotations
 
@@ -167,6 +162,16 @@ class Segmenter:
     Attributes:
         model: In evaluation mode.
         vocabulary: Of the classes that are predicted; row = class id.
+
+    Examples:
+        >>> segmenter = Segmenter.load("runs/demo", device="cpu")
+        >>> segmenter
+        Segmenter(1284 classes, cosine)
+        >>> found = segmenter.segment(np.full((64, 96, 3), 128, dtype=np.uint8))
+        >>> found.labels.shape, found.labels.dtype
+        ((64, 96), dtype('int64'))
+        >>> list(found.top_k(60, 40, k=3).columns)
+        ['class_id', 'name', 'probability', 'distance']
     """
 
     def __init__(

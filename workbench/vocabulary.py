@@ -47,6 +47,12 @@ class Vocabulary:
             ``train_pixels`` (0 where unknown). Further columns are attributes of the
             class, for instance ``hue``, and are kept.
 
+    Examples:
+        >>> table = load_table("lvis_coco").query("source == 'lvis'")
+        >>> vocabulary = Vocabulary.from_table(table)
+        >>> len(vocabulary), vocabulary.names[1202]
+        (1203, 'zucchini')
+
     Raises:
         DataError: A column is missing, ids are not 0..C-1 in order, a name is empty, a
             colour is not "#rrggbb" or a count is negative.
@@ -238,6 +244,12 @@ def raw_to_train(
 
     Raises:
         DataError: A raw id is negative or does not fit in ``size``.
+
+    Examples:
+        >>> lookup = raw_to_train(load_table("ade20k"))  # 0 is "other", and ignored
+        >>> lookup[np.array([[0, 1], [2, 150]])]
+        array([[-100,    0],
+               [   1,  149]])
     """
     raw = table["raw_id"].to_numpy(dtype=np.int64)
     length = (int(raw.max()) + 1 if len(raw) else 0) if size is None else size
@@ -261,6 +273,10 @@ def palette(count: int) -> list[str]:
 
     Returns:
         ``count`` strings "#rrggbb", distinct up to 250,000 or so and then repeated.
+
+    Examples:
+        >>> len(set(palette(1284))), palette(1284)[:9] == palette(9)
+        (1284, True)
     """
     spread = _spread_colors()
     if count <= len(spread):

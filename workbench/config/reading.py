@@ -115,6 +115,14 @@ def from_overrides(base: Run, overrides: Mapping[str, str]) -> Run:
 
     Raises:
         ConfigError: See :func:`from_dict`.
+
+    Examples:
+        >>> run = from_overrides(Run(), {"train.steps": "500", "data.scale": "[1, 1]"})
+        >>> run.train.steps, run.data.scale
+        (500, (1.0, 1.0))
+        >>> from_overrides(Run(), {"train.step": "500"})
+        Traceback (most recent call last):
+        workbench.errors.ConfigError: train.step: unknown setting; did you mean train.steps?
     """
     known, nested = to_dict(base), dict[str, Any]()
     for dotted, text in overrides.items():

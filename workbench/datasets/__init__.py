@@ -99,6 +99,15 @@ def open_dataset(
     Raises:
         ConfigError: Unknown key, split or variant.
         DataError: The folder does not hold the dataset.
+
+    Examples:
+        >>> from tempfile import TemporaryDirectory
+        >>> with TemporaryDirectory() as root:
+        ...     written = write_sample("voc", root, images=2)
+        ...     dataset = open_dataset("voc", root, "train")
+        ...     sample = dataset[0]
+        >>> len(dataset.vocabulary), sample["image"].dtype, sample["mask"].dtype
+        (21, torch.uint8, torch.int64)
     """
     return get_dataset(key)(root, split, transform, variant=variant)
 

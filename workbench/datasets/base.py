@@ -279,6 +279,13 @@ def strict_lookup(raw: npt.ArrayLike, train: npt.ArrayLike, size: int) -> npt.ND
         raw: (N,) raw ids.
         train: (N,) train ids or IGNORE_INDEX.
         size: Length, 256 for 8-bit masks and 65,536 for 16-bit ones.
+
+    Returns:
+        (size,) int64.
+
+    Examples:
+        >>> strict_lookup(raw=[0, 300], train=[IGNORE_INDEX, 0], size=2**16)[[0, 1, 300]]
+        array([-100,   -1,    0])
     """
     lookup = np.full(size, INVALID, dtype=np.int64)
     lookup[np.asarray(raw, dtype=np.int64)] = np.asarray(train, dtype=np.int64)

@@ -71,6 +71,15 @@ class SparseConfusions:
     """Adds up confusion counts over images, batches and processes.
 
     Memory is O(entries that are not 0), plus a fixed buffer of about 16 MB.
+
+    Examples:
+        >>> confusions = SparseConfusions(1284)
+        >>> confusions.update(prediction=np.array([7, 7, 1283]), truth=np.array([7, 1283, 1283]))
+        >>> confusions.to_frame()
+           truth  predicted  pixels
+        0      7          7       1
+        1   1283          7       1
+        2   1283       1283       1
     """
 
     def __init__(self, classes: int) -> None:
@@ -95,7 +104,11 @@ class SparseConfusions:
             self._compact()
 
     def merge(self, other: SparseConfusions) -> None:
-        """Adds what another one (another process) has counted."""
+        """Adds what another one (another process) has counted.
+
+        Raises:
+            ValueError: It has another number of classes.
+        """
         if other.classes != self.classes:
             raise ValueError(f"cannot merge {other.classes} classes into {self.classes}")
         self.add(other.pairs())

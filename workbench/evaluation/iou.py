@@ -164,6 +164,9 @@ def group_miou(counts: Counts, groups: Sequence[str]) -> dict[str, dict[str, flo
     Returns:
         By group, in the order of first appearance: `miou` over its classes present in the
         truth (None if there are none), `classes` scored, and `absent` from the truth.
+
+    Raises:
+        ValueError: There are more or fewer groups than classes.
     """
     names = np.asarray(groups, dtype=object)
     if len(names) != len(counts.truth_pixels):
@@ -183,7 +186,7 @@ def group_miou(counts: Counts, groups: Sequence[str]) -> dict[str, dict[str, flo
 
 
 def ratio(part: NDArray[np.int64], whole: NDArray[np.int64]) -> Floats:
-    """Divides counts; NaN where the whole is 0."""
+    """Divides counts of any, the same, shape; float64, NaN where the whole is 0."""
     result = np.full(np.shape(whole), np.nan)
     np.divide(part, whole, out=result, where=np.asarray(whole) > 0)
     return result
@@ -196,11 +199,13 @@ def _mean(values: Floats) -> float:
 class StreamingIoU:
     """Adds up pixel counts over images, batches and processes.
 
-    Example:
-        >>> meter = StreamingIoU(3)
-        >>> meter.update(np.array([0, 1, 1]), np.array([0, 1, 2]))
-        >>> meter.iou()
-        array([1. , 0.5, 0. ])
+    Examples:
+        >>> meter = StreamingIoU(1284)
+        >>> counts = meter.update(np.array([0, 1, 1]), np.array([0, 1, 1283]))
+        >>> meter.iou()[[0, 1, 2, 1283]]  # classes 2 to 1282 are nowhere: undefined
+        array([1. , 0.5, nan, 0. ])
+        >>> meter.miou()
+        0.5
     """
 
     def __init__(self, classes: int) -> None:
@@ -231,7 +236,11 @@ class StreamingIoU:
             total += more
 
     def merge(self, other: StreamingIoU) -> None:
-        """Adds what another meter (another process) has counted."""
+        """Adds what another meter (another process) has counted.
+
+        Raises:
+            ValueError: It has another number of classes.
+        """
         if other.classes != self.classes:
             raise ValueError(f"cannot merge {other.classes} classes into {self.classes}")
         self.add(other.counts)

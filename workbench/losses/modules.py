@@ -94,7 +94,7 @@ class SegmentationLoss(nn.Module, ABC):
         """
 
     def expected_count(self, mask: Tensor) -> Tensor:
-        """The count that `forward` gives for a mask, before there are any pixels.
+        """The count that `forward` gives for a mask (B, H, W), before there are any pixels.
 
         Micro-batches are divided by the count of their whole step, and come one after another.
         """
@@ -104,7 +104,13 @@ class SegmentationLoss(nn.Module, ABC):
     def select(
         self, pixels: Tensor, mask: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
-        """A sample of pixels, (n, D) and (n,); the whole map and mask if none is asked for."""
+        """A sample of pixels, (n, D) and (n,); the whole map and mask if none is asked for.
+
+        Args:
+            pixels: (B, D, h, w).
+            mask: (B, H, W) int64 class ids or IGNORE_INDEX.
+            generator: Randomness of the sampling.
+        """
         if self.settings.pixels == 0:
             return pixels, mask
         return select_pixels(
@@ -321,5 +327,20 @@ def get_loss(name: str) -> type[SegmentationLoss]:
 
 
 def build_loss(settings: config.Loss, distance: str) -> SegmentationLoss:
-    """Makes the loss a configuration names."""
+    """Makes the loss a configuration names.
+
+    Args:
+        settings: The loss section of a configuration.
+        distance: A key of ``workbench.distances.DISTANCES``.
+
+    Raises:
+        ConfigError: Unknown loss or distance, or one that the loss does not know.
+
+    Examples:
+        >>> loss = build_loss(config.Loss(name="streaming"), "cosine")
+        >>> classes = ClassEmbeddings(torch.ones(300, 12), None, torch.tensor(20.0))
+        >>> terms = loss(torch.randn(1, 12, 4, 4), classes, torch.full((1, 16, 16), 299))
+        >>> int(terms.count), round(float(terms.mean().exp()))
+        (256, 300)
+    """
     return get_loss(settings.name)(settings, distance)

@@ -37,6 +37,12 @@ def sample_pixels(
 
     Returns:
         Positions (n,) int64 in the flattened mask, n = min(number, labelled pixels).
+
+    Examples:
+        >>> mask = torch.full((1, 2, 3), IGNORE_INDEX)
+        >>> mask[0, 1] = torch.tensor([7, 300, 7])
+        >>> sample_pixels(mask, 10)
+        tensor([3, 4, 5])
     """
     flat = mask.flatten()
     labelled = (flat != ignore_index).nonzero().squeeze(1)
@@ -87,6 +93,15 @@ def axis_weights(
 
     The source coordinate ``(position + 0.5) * low / full - 0.5`` is a fraction of integers:
     exact at any size, without the float64 that some accelerators lack.
+
+    Args:
+        position: (n,) int64 along the axis, in full resolution.
+        full: Length of the axis in full resolution.
+        low: Its length in the map.
+        dtype: Of the weights.
+
+    Returns:
+        First cells (n,) int64, second cells (n,) int64, weights (n,) of the second.
     """
     numerator = ((2 * position + 1) * low - full).clamp_min(0)
     first = numerator // (2 * full)

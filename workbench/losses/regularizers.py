@@ -25,6 +25,12 @@ def separation_penalty(
 
     Returns:
         Scalar >= 0; exactly 0 for a single class.
+
+    Examples:
+        >>> separation_penalty(torch.eye(300))  # far apart
+        tensor(0.)
+        >>> round(float(separation_penalty(torch.ones(300, 12))), 3)  # all in one place
+        0.2
     """
     if len(weight) < 2:
         return weight.sum() * 0.0

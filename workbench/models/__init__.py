@@ -118,6 +118,12 @@ def build_model(
 
     Raises:
         ConfigError: Unknown network, backbone or distance, or weights that do not fit.
+
+    Examples:
+        >>> model = build_model(config.Model(network="small", embedding_dim=12), 1284)
+        >>> output = model(torch.zeros(2, 3, 64, 96, dtype=torch.uint8))
+        >>> output.pixels.shape, output.classes.weight.shape, output.size
+        (torch.Size([2, 12, 16, 24]), torch.Size([1284, 12]), (64, 96))
     """
     settings = with_own_statistics(settings)
     out_channels = settings.embedding_dim if class_table else classes

@@ -129,7 +129,7 @@ class SegmentationModel(nn.Module):
         """Loads a checkpoint's tensors, cast to this model's precision.
 
         Args:
-            state: The tensors.
+            state: Names as in ``state_dict()``, shapes alike; any floating dtype.
             assign: Take the tensors themselves, as they are: for a model on "meta".
 
         Raises:

@@ -57,7 +57,15 @@ NAMES: Final = frozenset(
 
 
 class RunDirectory(StateFiles, CheckpointFiles, EmbeddingFiles, EvaluationFiles):
-    """Reads and writes one run; make it with `create` (to write) or `open` (to read)."""
+    """Reads and writes one run; make it with `create` (to write) or `open` (to read).
+
+    Examples:
+        >>> run = RunDirectory.open("runs/demo")
+        >>> run.evaluations(), len(run.vocabulary())
+        (['val'], 1284)
+        >>> run.read_per_class("val")["class_id"].tolist() == list(range(1284))
+        True
+    """
 
     def __init__(self, path: Path | str) -> None:
         """Remembers the folder; use `create` or `open`."""

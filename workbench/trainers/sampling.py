@@ -49,6 +49,13 @@ def repeat_factors(
 
     Returns:
         (N,) float64, at least 1; 1 for images without any class.
+
+    Examples:
+        Class 0 is in all four images, class 300 in the last alone:
+
+        >>> common, both = np.array([0]), np.array([0, 300])
+        >>> repeat_factors([common, common, common, both], 301, threshold=0.5)
+        array([1.        , 1.        , 1.        , 1.41421356])
     """
     holders = np.zeros(classes, dtype=np.int64)
     for present in classes_per_image:

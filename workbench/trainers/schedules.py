@@ -20,8 +20,12 @@ def poly(
         floor: Smallest learning rate, unless ``base`` is smaller.
         warmup: Steps over which the rate rises linearly.
 
-    >>> poly(0, 100, power=0.9, base=0.01)
-    0.01
+    Returns:
+        The learning rate of this step.
+
+    Examples:
+        >>> [round(poly(step, 100, power=0.9, base=0.01), 4) for step in (0, 50, 99)]
+        [0.01, 0.0054, 0.0002]
     """
     value = base * math.pow(max(0.0, 1.0 - step / steps), power)
     if step < warmup:
