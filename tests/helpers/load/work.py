@@ -24,10 +24,10 @@ if TYPE_CHECKING:
 THINK: Final = 7.0
 """Seconds between two acts of a person, in the mean; exponential, at least 1 s, at most 30 s."""
 
-WARM_UP: Final = 0.2
+WARM_UP: Final = 0.5
 """Share of the time after which memory should not grow any more."""
 
-_LOOK: Final = 2.0  # seconds between two looks at the memory
+_LOOKS: Final = 300  # at the memory, evenly
 _SAMPLES: Final = 120  # kept in the rows
 _MOVES: Final = 0.25  # share of acts that open another page
 _TYPED: Final = {
@@ -62,6 +62,7 @@ class Load:
         self._server, self._run, self._think, self._seed = server, run, think, seed
         self._start = time.perf_counter()
         self._end = self._start + seconds
+        self._every = seconds / _LOOKS
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._watch, daemon=True)]
         self._threads += [
@@ -86,7 +87,7 @@ class Load:
         while True:
             seconds = time.perf_counter() - self._start
             self.samples.append(Sample(seconds, self._server.resident_bytes()))
-            if self._over.wait(_LOOK):
+            if self._over.wait(self._every):
                 return
 
     def _pause(self, rng: random.Random) -> bool:
@@ -200,6 +201,7 @@ def run_load(
     think: float = THINK,
     browser: bool = True,
     seed: int = 0,
+    checkout: Path | None = None,
 ) -> list[dict[str, Any]]:
     """Puts the app under load.
 
@@ -212,6 +214,7 @@ def run_load(
         think: Seconds between two acts of a person, in the mean.
         browser: Whether there is one with a browser.
         seed: Of all choices.
+        checkout: Where the folder app is; None takes this one.
 
     Returns:
         Rows with "what": "load" (the whole: "sessions", "minutes", "acts", "errors",
@@ -221,7 +224,8 @@ def run_load(
     Raises:
         ConfigError: The app does not start, or there is no browser.
     """
-    with app_browser.serve(runs, log, app_browser.free_port()) as server:
+    port = app_browser.free_port()
+    with app_browser.serve(runs, log, port, checkout=checkout) as server:
         load = Load(server, run, sessions - browser, seconds, think, seed)
         if browser:
             with app_browser.open_browser() as chromium, load.going_on():
