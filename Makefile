@@ -137,10 +137,11 @@ performance: $(APP_INSTALLED) ## make docs/performance.md and docs/models.md fro
 	$(BIN)/python -m workbench.benchmarks.report benchmarks docs/performance.md
 	$(BIN)/python -m workbench.benchmarks.report_models benchmarks/models.json docs/models.md
 
-reliability: $(TEST_INSTALLED) ## kill and starve commands, damage files, and make docs/reliability.md (half an hour)
+reliability: $(TEST_INSTALLED) ## kill and starve commands, damage files, load the app, and make docs/reliability.md (half an hour)
 	PYTHONPATH=tests $(BIN)/python -m helpers.faults --trials 210 \
 	  --others train,evaluate,prepare,predict --json benchmarks/reliability/faults.json
 	PYTHONPATH=tests $(BIN)/python -m helpers.fuzz --cases 104000 --json benchmarks/reliability/fuzz.json
+	PYTHONPATH=tests $(BIN)/python -m helpers.load --sessions 20 --minutes 10 --json benchmarks/reliability/load.json
 	PYTHONPATH=tests $(BIN)/python -m helpers.soak --steps 20000 --json benchmarks/reliability/soak.json
 	$(MAKE) reliability-page
 

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from workbench.benchmarks.report_reliability import main, render_faults, render_fuzz, render_page
 from workbench.benchmarks.report_bounds import render_bounds
+from workbench.benchmarks.report_load import render_load
+from workbench.benchmarks.report_reliability import main, render_faults, render_fuzz, render_page
 from workbench.benchmarks.report_soak import render_soak
 from workbench.errors import DataError
 
@@ -109,3 +111,47 @@ def test_the_committed_page_is_made_from_the_committed_rows(
     assert sum(sum(row["kills"].values()) for row in kills) >= 200
     assert {row["task"] for row in kills} >= set(COMMANDS)
     assert sum(row["cases"] for row in json.loads((source / "fuzz.json").read_text())) >= 100_000
+
+
+def acted(what: str, action: str, **changes: Any) -> dict[str, Any]:
+    row = {"what": what, "action": action, "count": 1234, "p50": 0.1234, "p95": 1.5}
+    return {**row, "slowest": 2.0, "errors": 0, **changes}
+
+
+def loaded(**changes: Any) -> list[dict[str, Any]]:
+    whole = {"what": "load", "sessions": 20, "browser": True, "minutes": 10.0, "seed": 3}
+    whole |= {"think_seconds": 7.0, "acts": 2345, "errors": 0, "tracebacks": 0, "problems": []}
+    whole |= {"images": 19809, "classes": 1284, "image_class_rows": 273215}
+    whole |= {"machine": {**MACHINE, "load": 0.1}, **changes}
+    memory = {"what": "memory", "bytes_per_minute": -(2**21), "growth_bytes": -(10**7)}
+    memory |= {"growth_share": -0.0123, "resident_bytes": 2**30, "peak_bytes": 3 * 2**29}
+    memory |= {"samples": [[0, 1.0], [2, 3.0]]}
+    rows = [acted("action", "search"), acted("browser", "order", count=0, p50=None, p95=None)]
+    return [whole, *rows, memory]
+
+
+def test_the_load_is_told() -> None:
+    page = render_load(loaded())
+    assert "20 sessions for 10 minutes" in page and "19,809 images" in page
+    assert "**2,345 acts, no error.**" in page
+    assert "| search | 1,234 | 0.123 | 1.50 | 2.00 | 0 |" in page
+    assert "| order | 0 |  |  | 2.00 | 0 |" in page
+    assert "1,024 MiB once" in page and "1,536 MiB at most" in page
+    assert "**-1.2%** in all (-2.0 MiB a minute)" in page
+    assert "--sessions 20 --minutes 10 --seed 3" in page
+    assert "Other work" not in page
+
+
+def test_errors_under_load_are_not_hidden() -> None:
+    problems = [{"what": "open Memory: KeyError", "count": 2}]
+    machine = {**MACHINE, "load": 3.2}
+    page = render_load(loaded(errors=3, problems=problems, machine=machine))
+    assert "**2,345 acts, 3 errors.**\n\n- open Memory: KeyError (2 times)" in page
+    assert "Other work went on" in page and "load 3.2" in page
+
+
+def test_what_is_named_as_tested_is_there() -> None:
+    named = set(re.findall(r"`(tests/[\w/]+\.py)`", render_load(loaded())))
+    assert len(named) >= 6
+    root = Path(__file__).resolve().parents[2]
+    assert [name for name in named if not (root / name).is_file()] == []

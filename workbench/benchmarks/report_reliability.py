@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from workbench.benchmarks.report_bounds import render_bounds
+from workbench.benchmarks.report_load import render_load
 from workbench.benchmarks.report_soak import render_soak
 from workbench.benchmarks.report_text import host, mib, seconds
 from workbench.benchmarks.rows import Row, read_rows
@@ -174,6 +175,7 @@ def render_fuzz(rows: Sequence[Row]) -> str:
 SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "faults": render_faults,
     "fuzz": render_fuzz,
+    "load": render_load,
     "soak": render_soak,
     "bounds": render_bounds,
 }
