@@ -187,11 +187,10 @@ def test_without_a_compiler_the_line_says_so(
     import torch._inductor.config as settings
 
     monkeypatch.setenv("TORCHINDUCTOR_CACHE_DIR", str(tmp_path))
-    monkeypatch.setattr(settings.cpp, "cxx", ("no-such-compiler",))
     torch.compiler.reset()
-    uncached = {"force_disable_caches": True}
+    patch = settings.patch({"cpp.cxx": ("no-such-compiler",), "force_disable_caches": True})
     trainer = make_trainer(train={"compile": True})
-    with pytest.warns(UserWarning), pytest.raises(RuntimeError) as error, settings.patch(uncached):
+    with pytest.warns(UserWarning), pytest.raises(RuntimeError) as error, patch:
         trainer.train_step(batch)
     told = explained(error.value, trainer.config, trainer.step)
     assert isinstance(told, ConfigError) and "\n" not in str(told)

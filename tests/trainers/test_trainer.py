@@ -73,6 +73,21 @@ def test_a_loss_that_is_not_finite_names_the_images(
     assert torch.equal(before, trainer.unwrapped.network.stem[0].weight)
 
 
+@pytest.mark.parametrize("clip", [0.0, 1.0])
+def test_a_gradient_that_is_not_finite_ends_its_own_step(
+    make_trainer: Any, batch: Batch, clip: float
+) -> None:
+    """Not the next one, whose images would be named, after the weights are lost."""
+    trainer = make_trainer(train={"clip_norm": clip})
+    trainer.train_step(batch)
+    weight = trainer.unwrapped.network.project.weight
+    weight.register_hook(lambda gradient: gradient / 0)
+    before = weight.detach().clone()
+    with pytest.raises(RunError, match=r"step 2: the gradient is not finite on images square 0, "):
+        trainer.train_step(batch)
+    assert trainer.step == 1 and torch.equal(before, weight)
+
+
 def test_the_reported_loss_is_the_mean_over_labelled_pixels(
     make_trainer: Any, batch: Batch
 ) -> None:

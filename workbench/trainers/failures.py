@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from typing import Final
 
@@ -12,23 +13,41 @@ _NAMED_IMAGES: Final = 8
 
 
 class NonFiniteLoss(RunError):
-    """The loss of a step is infinite or not a number.
+    """The loss of a step, or its gradient, is infinite or not a number.
 
     Attributes:
         step: The step, 1-based.
-        loss: "nan", "inf" or "-inf".
+        loss: "nan", "inf" or "-inf"; a number where only the gradient is not finite.
         images: Ids of all images of the step.
     """
 
-    def __init__(self, step: int, loss: float, images: Sequence[str]) -> None:
-        """Names the first few images."""
+    def __init__(self, step: int, loss: float, images: Sequence[str], what: str = "loss") -> None:
+        """Names the first few images, and what is not finite."""
         self.step, self.loss, self.images = step, str(loss), list(images)
+        value = loss if what == "loss" else "not finite"
         more = len(images) - _NAMED_IMAGES
         names = ", ".join(images[:_NAMED_IMAGES]) + (f" and {more} more" if more > 0 else "")
         super().__init__(
-            f"step {step}: the loss is {loss} on images {names}; "
+            f"step {step}: the {what} is {value} on images {names}; "
             "lower train.lr, or resume from the last checkpoint with another train.seed"
         )
+
+
+def expect_finite(what: str, value: float, step: int, loss: float, images: Sequence[str]) -> None:
+    """Ends a step whose loss or gradient is not finite.
+
+    Args:
+        what: "loss" or "gradient".
+        value: The loss, or the gradient's length; the same in all processes.
+        step: The step, 1-based.
+        loss: Of the step.
+        images: Ids of this process's images.
+
+    Raises:
+        NonFiniteLoss: It is not; the error has the images of all processes.
+    """
+    if not math.isfinite(value):
+        raise NonFiniteLoss(step, loss, processes.all_gather_texts(images), what)
 
 
 def explained(error: BaseException, settings: config.Run, step: int) -> BaseException:

@@ -1,10 +1,11 @@
-"""Parameter groups, and optimiser state as plain named tensors (no pickle)."""
+"""Parameter groups, gradients, and optimiser state as plain named tensors (no pickle)."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
 import torch
+from accelerate import Accelerator
 from torch import Tensor, nn
 from torch.optim import Optimizer
 
@@ -56,6 +57,23 @@ def parameter_groups(model: nn.Module, settings: config.Train) -> list[dict[str,
         }
         for (part, decay), parameters in sorted_names.items()
     ]
+
+
+def clip_gradients(accelerator: Accelerator, model: nn.Module, longest: float) -> float:
+    """Shortens the gradient of all parameters to a length, where it is longer.
+
+    Args:
+        accelerator: Which knows the scale of an fp16 loss.
+        model: After the backward pass.
+        longest: 0 for any length.
+
+    Returns:
+        The length before, the L2 norm over all parameters.
+    """
+    if longest > 0:
+        return float(accelerator.clip_grad_norm_(model.parameters(), longest))
+    gradients = [one.grad for one in model.parameters() if one.grad is not None]
+    return float(nn.utils.get_total_norm(gradients))
 
 
 def _part(name: str) -> str:

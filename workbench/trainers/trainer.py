@@ -6,7 +6,6 @@ a checkpoint needs no generator states, and a killed run goes on with the same l
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from itertools import islice
@@ -16,18 +15,19 @@ import torch
 from accelerate import Accelerator
 from torch import Tensor
 
-from workbench import config, kernels, processes
+from workbench import config, kernels
 from workbench.losses import SegmentationLoss, separation_penalty
 from workbench.models import SegmentationModel
 from workbench.progress import progress
 from workbench.runs import Checkpoint
 from workbench.trainers.devices import make_accelerator, parts_of_a_step, peak_memory
-from workbench.trainers.failures import NonFiniteLoss
+from workbench.trainers.failures import expect_finite
 from workbench.trainers.hooks import Hook, Record
 from workbench.trainers.micro import draw_pixels, micro_batches
 from workbench.trainers.optimizers import (
     bare,
     build_optimizer,
+    clip_gradients,
     load_state_tensors,
     set_learning_rates,
     state_tensors,
@@ -139,7 +139,7 @@ class Trainer:
             ``train.clip_norm`` "gradient_norm" before clipping.
 
         Raises:
-            NonFiniteLoss: The loss is not finite.
+            NonFiniteLoss: The loss or, but for fp16, its gradient is not finite.
         """
         settings, device = self.config.train, self.accelerator.device
         set_learning_rates(self.optimizer, self.step, settings)
@@ -167,8 +167,7 @@ class Trainer:
                 self.accelerator.backward(objective + penalty if last else objective)
             total = total + objective.detach()
         mean = float(self.accelerator.reduce(total, reduction="mean"))
-        if not math.isfinite(mean):
-            raise NonFiniteLoss(self.step + 1, mean, processes.all_gather_texts(batch.ids))
+        expect_finite("loss", mean, self.step + 1, mean, batch.ids)
         record: Record = {
             "step": self.step + 1,
             "loss": mean,
@@ -176,9 +175,11 @@ class Trainer:
             "penalty": float(penalty.detach()),
             "learning_rate": float(self.optimizer.param_groups[0]["lr"]),
         }
+        norm = clip_gradients(self.accelerator, self.model, settings.clip_norm)
         if settings.clip_norm > 0:
-            norm = self.accelerator.clip_grad_norm_(self.model.parameters(), settings.clip_norm)
-            record["gradient_norm"] = float(norm)
+            record["gradient_norm"] = norm
+        if self.accelerator.scaler is None:  # which in fp16 leaves such a step out
+            expect_finite("gradient", norm, self.step + 1, mean, batch.ids)
         self._update()
         if output.classes is not None:
             record["temperature"] = float(output.classes.temperature.detach())
