@@ -200,7 +200,11 @@ class _Packer:
         """Image id -> largest x and y of its polygons."""
 
     def add(self, entry: Any) -> None:  # noqa: ANN401 - checked here
-        """Packs an annotation, if it is wanted."""
+        """Packs an annotation, if it is wanted.
+
+        Raises:
+            DataError: It is malformed; the message names the file and its id.
+        """
         name = one_line(entry.get("id") if isinstance(entry, dict) else entry)
         if not isinstance(entry, dict) or "segmentation" not in entry:
             raise DataError(
@@ -259,7 +263,11 @@ class _Packer:
         return polygons
 
     def check_fit(self) -> None:
-        """Every image is listed once, every annotation is of a listed image and lies in it."""
+        """Every image is listed once, every annotation is of a listed image and lies in it.
+
+        Raises:
+            DataError: One is not; the message names the file and the image.
+        """
         path = self.loaded.path
         sizes: dict[int, tuple[int, int]] = {}
         for entry in self.loaded.images:

@@ -114,15 +114,23 @@ class SegmentationDataset(Dataset[Sample], ABC):
 
     @abstractmethod
     def load_vocabulary(self) -> Vocabulary:
-        """The classes. ``root`` and ``split`` are set."""
+        """The classes. ``root`` and ``split`` are set.
+
+        Raises:
+            DataError: A table that the dataset brings is missing or malformed.
+        """
 
     @abstractmethod
     def make_lookup(self) -> npt.NDArray[np.int64]:
-        """Array raw id -> train id, IGNORE_INDEX or INVALID; longer raw ids are invalid."""
+        """Array (n,) int64, raw id -> train id, IGNORE_INDEX or INVALID; ids from n are invalid."""
 
     @abstractmethod
     def list_ids(self) -> list[str]:
-        """Names of the split's images. ``root``, ``split`` and ``vocabulary`` are set."""
+        """Names of the split's images. ``root``, ``split`` and ``vocabulary`` are set.
+
+        Raises:
+            DataError: A folder, list or mask is missing; the message says what belongs there.
+        """
 
     @abstractmethod
     def image_path(self, index: int) -> Path:
@@ -156,7 +164,7 @@ class SegmentationDataset(Dataset[Sample], ABC):
         return None
 
     def classes_in(self, index: int) -> npt.NDArray[np.int64]:
-        """The train ids that occur in an image, ascending.
+        """The train ids that occur in an image, (n,) int64, ascending.
 
         Reads the mask; a dataset that keeps a list of them may answer from it.
 

@@ -215,6 +215,11 @@ class RawIds:
 def files_by_id(folder: Path, suffixes: tuple[str, ...], remedy: str) -> dict[str, str]:
     """Id -> path of all files below a folder that have one of the suffixes.
 
+    Args:
+        folder: Searched with all below it; links are followed, hidden files left out.
+        suffixes: In small letters, with their dot.
+        remedy: What to do where there is no such folder.
+
     Raises:
         DataError: There is no such folder (the message ends with the remedy), or two files
             have the same id.

@@ -176,7 +176,13 @@ def change_by_group(table: pd.DataFrame) -> pd.DataFrame:
 
 
 def biggest(table: pd.DataFrame, column: str = "change", *, count: int = 20) -> pd.DataFrame:
-    """The rows with the largest values of a column, largest first, NaN and non-gains left out."""
+    """The rows with the largest values of a column, largest first, NaN and non-gains left out.
+
+    Args:
+        table: A row per class.
+        column: By which; "change" counts as none where it is a tie.
+        count: Rows at most.
+    """
     rows = table[table[column] > (TIE if column == "change" else 0)]
     return rows.nlargest(count, column)
 

@@ -115,7 +115,13 @@ def few_pixels_of_many(
 
 
 def holders(pictures: Sequence[Picture], class_id: int, *, least: int = 1) -> list[Picture]:
-    """The pictures with at least so many pixels of a class, the most first."""
+    """The pictures with at least so many pixels of a class, the most first.
+
+    Args:
+        pictures: With their truth (H, W).
+        class_id: The class.
+        least: Pixels; fewer than 1 count as 1.
+    """
     counts = [int((picture.truth == class_id).sum()) for picture in pictures]
     order = sorted(range(len(pictures)), key=lambda place: -counts[place])
     return [pictures[place] for place in order if counts[place] >= max(1, least)]

@@ -100,7 +100,12 @@ def import_predictions(
 
 
 def match(images: Path, truth: Path, predictions: Path) -> Sources:
-    """Finds the files that belong together.
+    """Finds the files that belong together, by their path without its suffix.
+
+    Args:
+        images: Folder of the pictures.
+        truth: Folder of the masks to compare with.
+        predictions: Folder of the masks of a tool.
 
     Raises:
         DataError: A folder is missing or empty, or a file has no partner.

@@ -110,7 +110,11 @@ def _segment(model: SegmentationModel, image: Tensor, tiling: Tiling | None) -> 
 def class_neighbours(
     model: SegmentationModel,
 ) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float64]] | None:
-    """Each class's nearest other class and the distance; None without a table or neighbours."""
+    """Each class's nearest other class and the distance; None without a table or neighbours.
+
+    Returns:
+        Class ids (C,) int64 and Euclidean distances of unit vectors (C,) float64, in [0, 2].
+    """
     if model.table is None or len(model.table.weight) < 2:
         return None
     ids, distances = nearest_other_class(model.table.weight.detach().float())

@@ -79,7 +79,15 @@ def extract_features(model: SegmentationModel, image: npt.NDArray[np.uint8]) -> 
 
 
 def check_ready(model: SegmentationModel, image: npt.NDArray[np.uint8]) -> None:
-    """Makes sure that a picture can go through a network; errors as in ``extract_features``."""
+    """Makes sure that a picture can go through a network.
+
+    Args:
+        model: Must be in evaluation mode.
+        image: Must be (H, W, 3), not empty.
+
+    Raises:
+        ValueError: It cannot.
+    """
     if image.ndim != 3 or image.shape[2] != 3 or not image.size:
         raise ValueError(f"a picture has the shape (H, W, 3), not {image.shape}")
     if model.training:

@@ -10,7 +10,16 @@ from torch.nn import functional
 
 
 def pad(images: Tensor, multiple: int, least: int = 1) -> Tensor:
-    """Repeats the last row and column until both sides are multiples, and no shorter than least."""
+    """Repeats the last row and column until both sides are multiples, and no shorter than least.
+
+    Args:
+        images: (B, 3, H, W), any dtype.
+        multiple: Of which both sides become.
+        least: Fewest pixels a side.
+
+    Returns:
+        (B, 3, H', W'), the images themselves where nothing is missing.
+    """
     height, width = images.shape[-2:]
     right, below = (_padded(side, multiple, least) - side for side in (width, height))
     if not torch.compiler.is_exporting() and not right and not below:
