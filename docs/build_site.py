@@ -205,7 +205,9 @@ def main(arguments: list[str]) -> int:
         except Abort as error:
             sys.stderr.write(f"{error}\n")
             return 1
-    sys.stderr.write(f"open {out / 'index.html'}\n")
+    sys.stderr.write(
+        f"open {out / 'index.html'}; for its search: python3 -m http.server -d {out}\n"
+    )
     return 0
 
 
