@@ -232,7 +232,7 @@ def pixel_maps(
     distances = np.full(features.size, np.nan, dtype=np.float32)
     measure = get_distance(distance)
     table = None if classes is None else measure.embed(classes.weight)
-    for rows, strip in _strips(features, budget // 2):
+    for rows, strip in strips(features, budget // 2):
         if classes is None or table is None:
             labels[rows] = strip.argmax(dim=0).numpy()
             continue
@@ -256,13 +256,18 @@ def confidence_map(
 ) -> npt.NDArray[np.float32]:
     """The probability of the most probable class at every pixel (H, W) of a dense model."""
     result = np.empty(features.size, dtype=np.float32)
-    for rows, strip in _strips(features, budget // 2):
+    for rows, strip in strips(features, budget // 2):
         result[rows] = (strip.amax(dim=0) - strip.logsumexp(dim=0)).exp().numpy()
     return result
 
 
-def _strips(features: PixelFeatures, budget: int) -> Iterator[tuple[slice, Tensor]]:
-    """The picture's features (D, n, W) at full size, some rows at a time."""
+def strips(features: PixelFeatures, budget: int) -> Iterator[tuple[slice, Tensor]]:
+    """The picture's features (D, n, W) at full size, some rows at a time.
+
+    Args:
+        features: Of the picture.
+        budget: Bytes of working memory.
+    """
     channels, low, _ = features.pixels.shape
     height, width = features.size
     # The strip, what it is upsampled from, and twice more where it is normalised.

@@ -1,10 +1,10 @@
 """Label maps that follow edits of the classes quickly enough to be watched.
 
 The inner product of a class and a bilinearly interpolated pixel is the interpolated product,
-and a pixel's length does not change which class is nearest. So products are taken at the
-network's resolution, where pixels are few, and only the planes of the classes in question are
-interpolated. For all classes that takes as long as the search at full resolution; for the one
-that was added it is nearly free.
+and a pixel's length does not change which class is nearest. So for a few classes, such as the one
+that was added, products are taken at the network's resolution and only their planes are
+interpolated, which is nearly free. For more classes than a pixel has dimensions it is the pixels
+that are interpolated, and searched as anywhere else.
 """
 
 from __future__ import annotations
@@ -14,13 +14,15 @@ from typing import Final, NamedTuple
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from workbench.constants import IGNORE_INDEX
 from workbench.distances import get_distance
 from workbench.inference.class_sets import ClassSet
-from workbench.inference.inspect import PixelFeatures
+from workbench.inference.inspect import PixelFeatures, strips
 from workbench.inference.vocabulary_edits import Lookup, remap
 from workbench.losses.pixel_sampling import axis_weights, rows_at_full_size
+from workbench.neighbours import DEFAULT_BUDGET, top_k_products
 
 _BUDGET: Final = 16 * 2**20
 """Bytes of one tile of scores: small enough to stay near the processor."""
@@ -50,6 +52,26 @@ def label(features: PixelFeatures, classes: ClassSet) -> Labelled:
     """
     weight = get_distance(classes.distance).embed(classes.weight)
     bias = None if classes.bias is None else classes.bias / classes.temperature
+    if len(weight) > len(features.pixels):
+        return _searched(features, weight, bias)
+    return _interpolated(features, weight, bias)
+
+
+def _searched(features: PixelFeatures, weight: Tensor, bias: Tensor | None) -> Labelled:
+    """Pixels at full size, each compared with all classes."""
+    labels = torch.empty(features.size, dtype=torch.int64)
+    scores = torch.empty(features.size)
+    half = DEFAULT_BUDGET // 2
+    for rows, strip in strips(features, half):
+        pixels = strip.permute(1, 2, 0).flatten(0, 1)
+        nearest, best = top_k_products(pixels, weight, 1, bias=bias, budget=half)
+        labels[rows] = nearest.reshape(labels[rows].shape)
+        scores[rows] = best.reshape(scores[rows].shape)
+    return Labelled(labels.numpy(), scores.numpy())
+
+
+def _interpolated(features: PixelFeatures, weight: Tensor, bias: Tensor | None) -> Labelled:
+    """Products at the network's resolution, a plane a class, each brought to full size."""
     height, width = features.size
     low = features.pixels.shape[1:]
     # Half of the tile is for the products, half for a strip of them at full size.
