@@ -59,6 +59,7 @@ _CODE = re.compile(r"(^```.*?^```|`[^`\n]+`)", flags=re.DOTALL | re.MULTILINE)
 _MATH = re.compile(
     r'<(span|div) class="arithmatex">(?:\\\((.*?)\\\)|\\\[(.*?)\\\])</\1>', flags=re.DOTALL
 )
+_BARS = "<mo>&#x02016;</mo>"  # of a norm, which would grow with what is beside them
 _FUNCTION = re.compile("<m[io]>(?:log|exp)</m[io]>")  # set too close to what it is of
 
 
@@ -109,6 +110,7 @@ def with_mathml(page: str) -> str:
         latex = inline if inline is not None else block
         latex = latex.replace("&lt;", "<").replace("&gt;", ">").replace("&amp;", "&")
         drawn = str(convert(latex.strip(), display="inline" if block is None else "block"))
+        drawn = drawn.replace(_BARS, _BARS.replace("<mo>", '<mo stretchy="false">'))
         return _FUNCTION.sub(r'\g<0><mspace width="0.17em"/>', drawn)
 
     return _MATH.sub(replace, page)
