@@ -19,7 +19,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
 
 setup: $(TEST_INSTALLED) ## install all that work on it needs, and git's hook that checks each commit
-	@if [ -d .git ]; then $(BIN)/pre-commit install; else echo "no git checkout: no hook"; fi
+	@if [ -e .git ]; then $(BIN)/pre-commit install; else echo "no git checkout: no hook"; fi
 
 app: $(APP_INSTALLED) ## install, then open the app on the demo run (Ctrl-C stops it)
 	$(BIN)/python -m streamlit run app/main.py $(ARGS)
@@ -143,6 +143,8 @@ reliability: $(TEST_INSTALLED) ## kill and starve commands, damage files, load t
 	PYTHONPATH=tests $(BIN)/python -m helpers.fuzz --cases 104000 --json benchmarks/reliability/fuzz.json
 	PYTHONPATH=tests $(BIN)/python -m helpers.load --sessions 20 --minutes 10 --json benchmarks/reliability/load.json
 	PYTHONPATH=tests $(BIN)/python -m helpers.soak --steps 20000 --json benchmarks/reliability/soak.json
+	PYTHONPATH=tests $(BIN)/python -m helpers.mutations --json benchmarks/reliability/mutations.json
+	PYTHONPATH=tests $(BIN)/python -m helpers.precision --json benchmarks/reliability/precision.json
 	$(MAKE) reliability-page
 
 reliability-page: $(APP_INSTALLED) ## make docs/reliability.md from the rows in benchmarks/reliability

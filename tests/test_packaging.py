@@ -229,6 +229,21 @@ def test_make_test_installs_once_for_the_app_too(newcomer: Newcomer) -> None:
     assert len(newcomer.calls("-m pytest")) == 4  # twice, without a browser and with one
 
 
+def test_docs_run_the_notebooks_and_docs_pages_do_not(newcomer: Newcomer) -> None:
+    assert newcomer.make("docs-pages").returncode == 0
+    assert newcomer.calls("docs/render_notebooks.py") == []
+    assert newcomer.calls("docs/build_site.py docs/_build")
+    assert newcomer.make("docs", "ARGS=01_the_idea").returncode == 0
+    assert newcomer.calls("docs/render_notebooks.py docs/_build/notebooks 01_the_idea")
+    assert len(newcomer.calls("docs/build_site.py docs/_build")) == 2
+
+
+def test_setup_outside_of_git_adds_no_hook(newcomer: Newcomer) -> None:
+    done = newcomer.make("setup")
+    assert done.returncode == 0 and "no git checkout" in done.stdout
+    assert newcomer.calls("pip install")[0].endswith("-e .[test]")
+
+
 def test_new_constraints_install_again(newcomer: Newcomer) -> None:
     newcomer.make("app")
     os.utime(newcomer.folder / "constraints.txt", (2e9, 2e9))
