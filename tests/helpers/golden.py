@@ -12,7 +12,7 @@ from __future__ import annotations
 import os
 import sys
 from pathlib import Path
-from typing import Any, Final
+from typing import Any, Final, Literal
 
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # before torch: sums keep their order
 
@@ -74,13 +74,15 @@ DRAWN: Final = "streaming, pixels drawn"
 _TOLD: Final = ("loss", "penalty", "temperature")
 
 
-def settings(case: str, *, seed: int = 0) -> config.Run:
+def settings(
+    case: str, *, seed: int = 0, steps: int = STEPS, precision: Literal["fp32", "bf16"] = "fp32"
+) -> config.Run:
     """The configuration of a case: everything that matters is written out, no preset."""
     changed = CASES[case]
     model = {"embedding_dim": 12, "distance": "euclidean"}
     loss = {"k": 7, "pixels": 0, "separation_weight": 0.0}
     train = config.Train(
-        steps=STEPS, batch_size=2, optimizer="sgd", lr=0.02, weight_decay=1e-4, seed=seed
+        steps=steps, batch_size=2, optimizer="sgd", lr=0.02, seed=seed, precision=precision
     )
     return config.Run(
         model=config.Model(**(model | changed.get("model", {}))),
@@ -105,9 +107,9 @@ def batch(random: np.random.RandomState) -> Batch:
     return Batch(pictures, torch.from_numpy(masks), ["one", "other"])
 
 
-def trainer(case: str, *, seed: int = 0) -> Trainer:
+def trainer(run: config.Run) -> Trainer:
     """A trainer whose weights are numpy's draws, scaled as torch would scale its own."""
-    run, random = settings(case, seed=seed), np.random.RandomState(seed)
+    random = np.random.RandomState(run.train.seed)
     loss = build_loss(run.loss, run.model.distance)
     loss.use_prior(np.arange(CLASSES) ** 2)  # rare and common classes
     out = run.model.embedding_dim if loss.uses_class_table else CLASSES
@@ -138,10 +140,13 @@ def trainer(case: str, *, seed: int = 0) -> Trainer:
     return Trainer(run, model, loss)
 
 
-def curves(case: str, *, seed: int = 0) -> Curves:
+def curves(
+    case: str, *, seed: int = 0, steps: int = STEPS, precision: Literal["fp32", "bf16"] = "fp32"
+) -> Curves:
     """The figures of every step of a case: the loss, and what else its settings bring in."""
-    training, random = trainer(case, seed=seed), np.random.RandomState(seed + 1)
-    records = [training.train_step(batch(random)) for _ in range(STEPS)]
+    training = trainer(settings(case, seed=seed, steps=steps, precision=precision))
+    random = np.random.RandomState(seed + 1)
+    records = [training.train_step(batch(random)) for _ in range(steps)]
     found = {name: [float(one[name]) for one in records] for name in _TOLD if name in records[0]}
     return {name: values for name, values in found.items() if len(set(values)) > 1}
 

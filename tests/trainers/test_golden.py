@@ -17,8 +17,8 @@ from workbench.distances import DISTANCES
 from workbench.losses import LOSSES
 
 # Other sums of the same numbers (one thread or two, compiled kernels or plain torch, torch's
-# convolutions or oneDNN's) move these curves by 1e-5 of the loss at most, nearly all by less
-# than 2e-6; a term that is forgotten moves them by 1e-2 and more.
+# convolutions or oneDNN's, torch 2.11 or 2.15) move these curves by 1e-5 of the loss at most,
+# nearly all by less than 2e-6; a formula that is wrong moves them by far more.
 RTOL = 1e-4
 
 

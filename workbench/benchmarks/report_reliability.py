@@ -12,6 +12,7 @@ from pathlib import Path
 
 from workbench.benchmarks.report_bounds import render_bounds
 from workbench.benchmarks.report_load import render_load
+from workbench.benchmarks.report_numbers import render_mutations, render_precision
 from workbench.benchmarks.report_soak import render_soak
 from workbench.benchmarks.report_text import host, mib, seconds
 from workbench.benchmarks.rows import Row, read_rows
@@ -177,6 +178,8 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "fuzz": render_fuzz,
     "load": render_load,
     "soak": render_soak,
+    "mutations": render_mutations,
+    "precision": render_precision,
     "bounds": render_bounds,
 }
 """What the page consists of, in order, as far as there are rows: file name -> section."""
