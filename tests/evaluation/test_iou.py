@@ -122,6 +122,14 @@ def test_groups() -> None:
         iou.group_miou(counts, ["a", "b"])
 
 
+def test_a_class_that_is_only_predicted_counts_in_no_group() -> None:
+    counts = count_pixels(np.array([0, 299, 299]), np.array([0, 0, 0]), 300)
+    assert iou.group_miou(counts, ["a"] * 299 + ["b"]) == {
+        "a": {"miou": pytest.approx(1 / 3), "classes": 1, "absent": 298},
+        "b": {"miou": None, "classes": 0, "absent": 1},
+    }
+
+
 def test_no_class_predicted_is_a_miss() -> None:
     counts = count_pixels(np.array([IGNORE_INDEX, 1]), np.array([1, 1]), 2)
     assert iou.recall(counts)[1] == 0.5
