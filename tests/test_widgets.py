@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import dataclasses
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -10,12 +11,14 @@ import plotly.graph_objects as go
 import plotly.io as pio
 import pytest
 import torch
+from helpers.runs import replace_per_class
 
 from workbench import config
 from workbench.charts.overlay import FIRST_LAYER
 from workbench.errors import RunError
 from workbench.inference import load_model
 from workbench.runs import RunDirectory
+from workbench.vocabulary import Vocabulary
 from workbench.widgets import (
     ClassMap,
     PixelAmongClasses,
@@ -88,6 +91,23 @@ def test_the_inspector_says_what_the_model_says(demo: RunDirectory) -> None:
     assert inspector.place == (5, 30)
     with pytest.raises(ValueError, match="outside"):
         inspector.look_at(-1, 0)
+
+
+def test_names_of_strangers_stay_text(demo: RunDirectory, tmp_path: Path) -> None:
+    evil = "<img src=x onerror=alert(1)>"
+    run = RunDirectory(shutil.copytree(demo.path, tmp_path / "demo"))
+    table = run.vocabulary().table
+    table["name"] = [f"{evil}{class_id}" for class_id in range(len(table))]
+    Vocabulary(table).to_parquet(run.path / "vocabulary.parquet")
+    replace_per_class(run, run.read_per_class("val").assign(name=table["name"]))
+    inspector = PixelInspector(run)
+    class_map = ClassMap(run)
+    class_map.select([3, 299])
+    viewer = PredictionViewer(run)
+    for listing in (inspector.listing.value, class_map.listing.value):
+        assert "&lt;img src=x" in listing and "<img" not in listing
+    for shown in (inspector, class_map, viewer):
+        assert "<img" not in str(shown.figure.to_json()).replace("\\u003c", "<")
 
 
 def test_the_map_colours_finds_and_goes_back(demo: RunDirectory) -> None:
