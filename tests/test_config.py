@@ -186,6 +186,13 @@ def test_wrong_settings_get_one_line(name: str, value: str, what: str) -> None:
     assert what in message(error)
 
 
+@pytest.mark.parametrize("name", ["nearest", "published"])
+def test_a_loss_over_few_classes_refuses_to_be_smoothed(name: str) -> None:
+    with pytest.raises(ConfigError, match="label_smoothing: the nearest classes alone cannot be"):
+        config.Loss(name=name, label_smoothing=0.1)
+    assert config.Loss(name="streaming", label_smoothing=0.1).label_smoothing == 0.1
+
+
 @pytest.mark.parametrize(
     ("content", "what"),
     [

@@ -166,3 +166,17 @@ def test_logit_adjustment_adds_the_log_prior(
     rows = (problem.pixels if name != "dense" else logits.detach()).T.reshape(1, -1, 6, 6)
     terms = loss(rows, None if name == "dense" else problem.classes, mask)
     torch.testing.assert_close(terms.sum, right, rtol=1e-4, atol=1e-4)
+
+
+@pytest.mark.parametrize(("name", "distance"), [("streaming", "euclidean"), ("dense", "linear")])
+def test_label_smoothing_is_that_of_torch(
+    name: str, distance: str, logits_oracle: Any, make_problem: Any
+) -> None:
+    problem = make_problem(distance, dtype=torch.float32, pixels=36, classes=300)
+    loss = build_loss(Loss(name=name, pixels=0, label_smoothing=0.2), distance)
+    logits = logits_oracle(problem, distance).detach()
+    right = functional.cross_entropy(logits, problem.targets, reduction="sum", label_smoothing=0.2)
+    rows = (problem.pixels if name != "dense" else logits).T.reshape(1, -1, 6, 6)
+    table = None if name == "dense" else problem.classes
+    terms = loss(rows, table, problem.targets.reshape(1, 6, 6))
+    torch.testing.assert_close(terms.sum.detach(), right, rtol=1e-4, atol=1e-4)

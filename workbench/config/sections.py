@@ -159,7 +159,7 @@ class Loss:
         _require(self.pixels >= 0, "loss.pixels", self.pixels, "at least 0 (0 takes all)")
         smoothing = self.label_smoothing
         _require(0 <= smoothing < 1, "loss.label_smoothing", smoothing, "from 0 to below 1")
-        if smoothing > 0 and self.name == "nearest":
+        if smoothing > 0 and self.name in ("nearest", "published"):
             raise ConfigError(
                 "loss.label_smoothing: the nearest classes alone cannot be smoothed over; "
                 "set it to 0 or choose --loss.name streaming"

@@ -163,6 +163,12 @@ LOSSES = (
         "prior.float()",
     ),
     Break(
+        "the smoothing of the settings is not used",
+        _MODULES,
+        "label_smoothing=self.settings.label_smoothing,",
+        "label_smoothing=0.0,",
+    ),
+    Break(
         "the prior overwrites the bias",
         _MODULES,
         "return table._replace(bias=extra if table.bias is None else table.bias + extra)",
