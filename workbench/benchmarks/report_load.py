@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from workbench.benchmarks.report_text import busy, host, mib, seconds
+from workbench.benchmarks.report_text import IDLE, host, mib, seconds
 from workbench.benchmarks.rows import Row
 
 _LOAD = """\
@@ -21,14 +21,15 @@ server says, a lost connection, or no answer within a minute.
 
 **{acts:,} acts, {errors}.**{problems}
 
-Seconds from an act to the end of the script that answers it, over the protocol:
+Seconds from an act to the end of the script that answers it, over the protocol, from the first \
+moment of a server that has just started:
 
 | act | times | p50 | p95 | slowest | errors |
 |---|---:|---:|---:|---:|---:|
 {actions}
 {browser}
 **Memory of the server**, in {minutes:g} minutes: {begin} MiB once its caches are filled (half \
-the time), {peak} MiB at most. From then on the straight line through {samples} changes by \
+the time), {peak} MiB at most. From then on a straight line through all samples changes by \
 **{share:+.1%}** in all ({slope:+.1f} MiB a minute). Caches are bounded by numbers of entries; \
 sessions that end are forgotten by Streamlit after two minutes.
 
@@ -82,7 +83,7 @@ def render_load(rows: Sequence[Row]) -> str:
         rows: Of ``helpers.load``.
     """
     whole, memory = _only(rows, "load"), _only(rows, "memory")
-    errors, count = whole["errors"], len(memory["samples"])
+    errors = whole["errors"]
     seen = [f"- {one['what']} ({one['count']} times)" for one in whole["problems"]]
     people = "All but one speak the app's protocol as a browser's tab does, that one is a Chromium."
     load = _LOAD.format(
@@ -100,14 +101,19 @@ def render_load(rows: Sequence[Row]) -> str:
         browser=_browser([row for row in rows if row["what"] == "browser"]),
         begin=mib(memory["resident_bytes"]),
         peak=mib(memory["peak_bytes"]),
-        samples=f"all samples ({count} of them are in the file)",
         share=memory["growth_share"],
         slope=memory["bytes_per_minute"] / 2**20,
         place=host(whole["machine"]),
-        busy=busy([whole]),
+        busy=_busy(whole["machine"]["load"]),
         seed=whole["seed"],
     )
     return load + _SECURITY
+
+
+def _busy(load: float) -> str:
+    if load <= IDLE:
+        return ""
+    return f"\nOther work went on beside (load {load} before the first act): times are too long.\n"
 
 
 def _only(rows: Sequence[Row], what: str) -> Row:

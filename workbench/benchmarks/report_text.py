@@ -7,7 +7,8 @@ from collections.abc import Sequence
 from workbench.benchmarks.rows import Row
 
 MIB = 2**20
-_IDLE = 0.5  # cores at work on other things, up to which a machine counts as idle
+IDLE = 0.5
+"""Cores at work on other things, up to which a machine counts as idle."""
 
 
 def mib(value: float | None) -> str:
@@ -47,7 +48,7 @@ def host(machine: Row) -> str:
 def busy(rows: Sequence[Row]) -> str:
     """A paragraph where other work went on beside the measurements, else nothing."""
     load = rows[0]["machine"]["load"]
-    if load <= _IDLE:
+    if load <= IDLE:
         return ""
     turns = rows[0].get("rounds", 1)
     order = f"{turns} times, taking turns" if turns > 1 else "one after the other"
