@@ -49,6 +49,7 @@ class Copy:
             place: An empty folder.
         """
         self.root = place
+        self._changed = int(time.time())
         skipped = shutil.ignore_patterns("*.pyc")  # compiled kernels lie there, too: kept
         for name in COPIED:
             shutil.copytree(repository / name, place / name, ignore=skipped)
@@ -88,7 +89,7 @@ class Copy:
         """
         path = self.root / one.path
         whole = path.read_text("utf-8")
-        path.write_text(broken(whole, one), "utf-8")
+        self._write(path, broken(whole, one))
         try:
             test, seconds = self.pytest(guards_of(one.path))
             expected = bool(test)
@@ -98,19 +99,20 @@ class Copy:
             moved = bool(self.pytest([GOLDEN])[0]) if golden else None
             return Outcome(test, round(seconds, 1), expected, moved)
         finally:
-            path.write_text(whole, "utf-8")
+            self._write(path, whole)
+
+    def _write(self, path: Path, source: str) -> None:
+        """Writes a source so that no bytecode of an earlier one of the same second is taken."""
+        path.write_text(source, "utf-8")
+        self._changed += 1
+        os.utime(path, (self._changed, self._changed))
 
     def _python(self, *arguments: str) -> subprocess.CompletedProcess[str]:
-        # No bytecode: a file that changes twice within a second keeps that of the first change.
-        environment = {
-            **os.environ,
-            "PYTHONPATH": f"{self.root}{os.pathsep}{self.root / 'tests'}",
-            "PYTHONDONTWRITEBYTECODE": "1",
-        }
+        places = f"{self.root}{os.pathsep}{self.root / 'tests'}"
         return subprocess.run(
             [sys.executable, *arguments],
             cwd=self.root,
-            env=environment,
+            env={**os.environ, "PYTHONPATH": places},
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
