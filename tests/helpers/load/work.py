@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from helpers.load import figures
 from helpers.load.changes import possible
-from helpers.load.figures import Act, Sample
+from helpers.load.figures import Act, Row, Sample
 from helpers.load.protocol import Lost, Tab, Trouble
 from workbench.benchmarks import app_browser
 from workbench.benchmarks.app_actions import ACTIONS, PAGES, Action
@@ -202,7 +202,7 @@ def run_load(
     browser: bool = True,
     seed: int = 0,
     checkout: Path | None = None,
-) -> list[dict[str, Any]]:
+) -> list[Row]:
     """Puts the app under load.
 
     Args:
@@ -234,21 +234,28 @@ def run_load(
             with load.going_on():
                 pass
         tracebacks = server.errors()
-    acts = load.acts + load.browser_acts
-    problems = figures.problems(acts)
-    whole = {
-        "what": "load",
+    about = {
         "sessions": sessions,
         "browser": browser,
         "minutes": round(seconds / 60, 2),
         "think_seconds": think,
         "seed": seed,
+    }
+    return _rows(load, about, tracebacks, WARM_UP * seconds)
+
+
+def _rows(load: Load, about: dict[str, Any], tracebacks: int, warm_up: float) -> list[Row]:
+    acts = load.acts + load.browser_acts
+    problems = figures.problems(acts)
+    whole = {
+        "what": "load",
+        **about,
         "acts": len(acts),
         "errors": sum(one["count"] for one in problems) + tracebacks,
         "tracebacks": tracebacks,
         "problems": problems,
     }
-    memory = figures.memory(load.samples, WARM_UP * seconds)
+    memory = figures.memory(load.samples, warm_up)
     memory |= {"warm_up_share": WARM_UP, "samples": figures.thinned(load.samples, _SAMPLES)}
     return [
         whole,
