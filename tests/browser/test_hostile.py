@@ -185,3 +185,20 @@ def test_edits_are_told_in_text(
     page.get_by_text("Renamed class 0 to").first.wait_for(timeout=60_000)
     settle(page)
     is_text(page)
+
+
+def test_the_name_of_a_file_handed_in(
+    open_page: OpenPage, settle: Callable[..., None], served: Served
+) -> None:
+    page = opened(open_page, served, "/vocabulary")
+    page.locator(".picker[data-ready]").wait_for(timeout=60_000)
+    page.get_by_test_id("stButtonGroup").get_by_text("File", exact=True).click()
+    name = f"{RUN}$x^2$ **b** `c`.safetensors"
+    file = {"name": name, "mimeType": "application/octet-stream", "buffer": b"no class file"}
+    page.locator('[data-testid="stFileUploader"] input').set_input_files([file])
+    said = page.locator('[data-testid="stAlertContentError"]')
+    said.wait_for(timeout=60_000)
+    settle(page)
+    assert name in said.inner_text()
+    assert page.evaluate(FOUND) == []
+    is_well(page, complaints=1)
