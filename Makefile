@@ -13,7 +13,7 @@ ARGS   ?=
 APP_INSTALLED  := $(VENV)/.installed-app
 TEST_INSTALLED := $(VENV)/.installed-test
 
-.PHONY: help setup app notebooks docs docs-pages test test-fast test-slow test-minimum test-newest audit lint format browser demo real-photos screenshots benchmarks performance reliability reliability-page experiments accuracy clean
+.PHONY: help setup app notebooks docs docs-pages test test-fast test-slow test-minimum test-newest audit lint format browser demo real-photos screenshots benchmarks performance readme reliability reliability-page experiments accuracy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -136,6 +136,9 @@ benchmarks: $(TEST_INSTALLED) ## measure again what docs/performance.md says abo
 performance: $(APP_INSTALLED) ## make docs/performance.md and docs/models.md from the measurements in benchmarks/
 	$(BIN)/python -m workbench.benchmarks.report benchmarks docs/performance.md
 	$(BIN)/python -m workbench.benchmarks.report_models benchmarks/models.json docs/models.md
+
+readme: $(APP_INSTALLED) ## make the README's table of what was measured, from benchmarks/
+	$(BIN)/python -m workbench.experiments.readme benchmarks README.md
 
 reliability: $(TEST_INSTALLED) ## kill and starve commands, damage files, load the app, and make docs/reliability.md (half an hour)
 	PYTHONPATH=tests $(BIN)/python -m helpers.faults --trials 210 \
