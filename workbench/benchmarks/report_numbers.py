@@ -16,7 +16,9 @@ file that was broken are run until one fails. **{caught}.**
 
 "Golden" says whether the committed loss curves move as well: twenty steps of a tiny training \
 with each loss (`tests/trainers/golden.json`; not asked for metrics, which no training uses). A \
-curve cannot see what its training does not use, such as weights of classes, or kernels for GPUs.
+curve cannot see what its training does not use, such as weights of classes, or kernels for GPUs. \
+When a formula changes on purpose, `PYTHONPATH=tests python -m helpers.golden \
+tests/trainers/golden.json` makes them anew.
 
 | file | mistake | first test that fails | s | golden |
 |---|---|---|---:|---|
