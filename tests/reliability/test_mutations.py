@@ -10,6 +10,8 @@ from helpers.mutations.of_losses import LOSSES
 from helpers.mutations.of_metrics import METRICS
 from helpers.mutations.trial import Copy
 
+from workbench.benchmarks.rows import read_rows
+
 SIGN = next(one for one in LOSSES if "penalty with the other sign" in one.what)
 
 
@@ -17,6 +19,15 @@ def test_every_break_applies_exactly_once(repository: Path) -> None:
     assert rotten([*LOSSES, *METRICS], repository) == []
     words = [one.what for one in (*LOSSES, *METRICS)]
     assert len(set(words)) == len(words) >= 50
+
+
+def test_the_committed_rows_are_of_these_breaks_and_all_were_caught(repository: Path) -> None:
+    path = repository / "benchmarks" / "reliability" / "mutations.json"
+    if not path.exists():
+        pytest.skip("not measured yet: make reliability")
+    rows = read_rows(path)
+    assert [row["what"] for row in rows] == [one.what for one in (*LOSSES, *METRICS)]
+    assert [row["what"] for row in rows if not row["test"]] == []
 
 
 @pytest.mark.parametrize(
