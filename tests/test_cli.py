@@ -89,6 +89,11 @@ def test_evaluation_in_windows_at_several_scales(
         assert (kept == np.concatenate([band.labels for band in bands])).mean() > 0.999
 
 
+def test_the_help_of_train_shows_what_is_trained_without_a_preset(cli) -> None:  # noqa: ANN001
+    shown = cli("train", "--help").stdout
+    assert "--loss.name streaming\n" in shown and "--model.distance cosine\n" in shown
+
+
 @pytest.mark.parametrize(
     ("flags", "said"),
     [

@@ -85,6 +85,9 @@ def test_a_file_may_hold_a_part(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     path.write_text("train: {steps: 7}\n")
     assert config.load_yaml(path) == config.Run(train=config.Train(steps=7))
+    default = get_preset("default")
+    part = config.load_yaml(path, base=default)
+    assert part.train.steps == 7 and part.model == default.model and part.loss == default.loss
 
 
 @pytest.mark.parametrize(
@@ -244,3 +247,4 @@ def test_the_help_names_every_field() -> None:
         for field in dataclasses.fields(kind):
             assert f"--{section}.{field.name} " in described
             assert f"        {field.name}: " in (kind.__doc__ or "")
+    assert "--model.embedding_dim 64\n" in config.describe_settings(get_preset("default"))

@@ -206,7 +206,10 @@ def _prepare(options: argparse.Namespace) -> dict[str, Any]:
 
 
 def _add_train(commands: Commands) -> None:
-    parser = command(commands, "train", _train, "train a model", takes_settings=True)
+    default = presets.get_preset("default")
+    parser = command(
+        commands, "train", _train, "train a model", takes_settings=True, defaults=default
+    )
     parser.add_argument("--run", type=Path, required=True, help="folder of the run")
     start = parser.add_mutually_exclusive_group()
     start.add_argument("--preset", help=f"one of {', '.join(presets.PRESETS)}")
@@ -227,7 +230,7 @@ def _train(options: argparse.Namespace) -> dict[str, Any]:
                 "leave out --config and any other --preset, single flags may change"
             )
     elif options.config is not None:
-        base = config.load_yaml(options.config)
+        base = config.load_yaml(options.config, base=presets.get_preset("default"))
     elif options.resume and options.preset is None:
         raise RunError(f"{options.run}: nothing to resume; start it with --preset NAME")
     else:

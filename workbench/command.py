@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from typing import Any, NamedTuple, NoReturn, TypeAlias
+from typing import TYPE_CHECKING, Any, NamedTuple, NoReturn, TypeAlias
 
 from workbench.errors import ConfigError
+
+if TYPE_CHECKING:
+    from workbench import config
 
 
 class Outcome(NamedTuple):
@@ -42,6 +45,7 @@ def command(
     text: str,
     *,
     takes_settings: bool = False,
+    defaults: config.Run | None = None,
     json_flag: bool = True,
 ) -> argparse.ArgumentParser:
     """Adds a command.
@@ -52,6 +56,7 @@ def command(
         handler: Called with the parsed options.
         text: What it does, in a line.
         takes_settings: Whether dotted settings (``--train.steps 500``) follow.
+        defaults: The settings that help shows, those of a configuration without any if None.
         json_flag: Whether ``--json`` prints its values.
 
     Returns:
@@ -63,7 +68,7 @@ def command(
         name,
         help=text,
         description=text,
-        epilog=config.describe_settings() if takes_settings else None,
+        epilog=config.describe_settings(defaults) if takes_settings else None,
         formatter_class=argparse.RawDescriptionHelpFormatter,
         allow_abbrev=False,
     )

@@ -8,6 +8,7 @@ from workbench import config
 from workbench.errors import ConfigError
 from workbench.experiments.plan import EXPERIMENTS, METHODS, TIGHT, Cell, get_experiment
 from workbench.losses import build_loss
+from workbench.presets import get_preset
 
 SHARED = (
     *("data.crop", "data.scale", "data.flip", "model.network", "model.width"),
@@ -71,3 +72,14 @@ def test_every_method_says_what_it_is() -> None:
 def test_an_unknown_experiment_lists_the_known_ones() -> None:
     with pytest.raises(ConfigError, match=r"unknown experiment 'mystery'.*budgets, images"):
         get_experiment("mystery")
+
+
+def test_what_is_trained_without_a_preset_is_the_recipe_that_was_compared() -> None:
+    recipe = get_experiment("budgets").settings(Cell(method="ours", memory=TIGHT))
+    default, demo = get_preset("default"), get_preset("shapeworld-demo")
+    for name in ("embedding_dim", "distance", "temperature", "learn_temperature"):
+        wanted = getattr(recipe.model, name)
+        assert getattr(default.model, name) == getattr(demo.model, name) == wanted, name
+    for name in ("name", "separation_weight", "logit_adjustment", "balance"):
+        wanted = getattr(recipe.loss, name)
+        assert getattr(default.loss, name) == getattr(demo.loss, name) == wanted, name

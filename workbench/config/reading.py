@@ -139,8 +139,12 @@ def from_overrides(base: Run, overrides: Mapping[str, str]) -> Run:
     return from_dict(nested, base=base)
 
 
-def describe_settings() -> str:
-    """All dotted fields with their defaults, one a line: the help of ``workbench train``."""
+def describe_settings(run: Run | None = None) -> str:
+    """All dotted fields with their defaults, one a line: the help of ``workbench train``.
+
+    Args:
+        run: The defaults; those of the fields if None.
+    """
 
     def lines(values: Mapping[str, Any], prefix: str) -> Iterator[str]:
         for key, value in values.items():
@@ -149,11 +153,15 @@ def describe_settings() -> str:
             elif prefix:
                 yield f"  --{prefix}{key} {value}"
 
-    return "\n".join(("settings and their defaults:", *lines(to_dict(Run()), "")))
+    return "\n".join(("settings and their defaults:", *lines(to_dict(run or Run()), "")))
 
 
-def load_yaml(path: Path) -> Run:
+def load_yaml(path: Path, *, base: Run | None = None) -> Run:
     """Reads a configuration file.
+
+    Args:
+        path: Of the file.
+        base: What holds where the file says nothing; the fields' defaults if None.
 
     Raises:
         ConfigError: The file cannot be read, is not YAML or holds an invalid field.
@@ -165,6 +173,6 @@ def load_yaml(path: Path) -> Run:
     if not isinstance(values, dict):
         raise ConfigError(f"{path}: expected sections data, model, loss and train")
     try:
-        return from_dict(values)
+        return from_dict(values, base=base)
     except ConfigError as error:
         raise ConfigError(f"{path}: {error}") from error
