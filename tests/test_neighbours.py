@@ -11,6 +11,7 @@ from torch import Tensor
 from workbench.distances import DISTANCES, ClassEmbeddings, get_distance
 from workbench.kernels.reference import tile_shape
 from workbench.neighbours import (
+    log_partition,
     nearest_classes,
     nearest_other_class,
     top_k_products,
@@ -138,3 +139,21 @@ def test_two_classes_are_each_others_nearest() -> None:
     ids, distances = nearest_other_class(torch.tensor([[1.0, 0.0], [0.0, 9.0]]))
     assert ids.tolist() == [1, 0]
     torch.testing.assert_close(distances, torch.full((2,), 2**0.5))
+
+
+@pytest.mark.parametrize("budget", [64, 1 << 20])  # eight classes at a time, and all of them
+@pytest.mark.parametrize("distance", DISTANCES)
+def test_the_partition_is_that_of_all_classes(distance: str, budget: int) -> None:
+    generator = torch.Generator().manual_seed(0)
+    pixels = torch.randn(11, 5, generator=generator)
+    weight = torch.randn(300, 5, generator=generator)
+    bias = torch.randn(300, generator=generator) if distance == "linear" else None
+    classes = ClassEmbeddings(weight, bias, torch.tensor(3.0))
+    x, e = pixels.double(), weight.double()
+    if distance != "linear":
+        x, e = x / x.norm(dim=1, keepdim=True), e / e.norm(dim=1, keepdim=True)
+    apart = (x[:, None] - e[None]).norm(dim=2)
+    raw = {"euclidean": -apart, "squared_euclidean": -apart.square()}.get(distance, x @ e.T)
+    right = (3.0 * raw + (0.0 if bias is None else bias.double())).exp().sum(dim=1).log()
+    found = log_partition(pixels, classes, get_distance(distance), budget=budget)
+    torch.testing.assert_close(found.double(), right, rtol=1e-5, atol=1e-5)
