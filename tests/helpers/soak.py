@@ -9,6 +9,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import re
 import statistics
 import subprocess
 import sys
@@ -33,7 +34,7 @@ class Sample(NamedTuple):
 
     Attributes:
         step: The last one it had logged.
-        memory: Bytes of all its processes; pages that several share count once.
+        memory: Bytes of all its processes, see ``own_memory``.
         files: Open file descriptors of all its processes.
         checkpoints: Folders of checkpoints, the best one's and half-written ones included.
         disk: Bytes of the checkpoints.
@@ -57,13 +58,27 @@ def last_step(metrics: Path) -> int:
     return int(json.loads(lines[-1])["step"]) if lines else 0
 
 
+def own_memory(pid: int) -> int:
+    """Resident bytes of a process that no file stands behind: heap, stacks, shared memory.
+
+    Libraries are left out. Their pages belong to all processes that map them, so that figures
+    with them change when another program starts or ends.
+
+    Raises:
+        OSError: It has ended.
+    """
+    text = Path(f"/proc/{pid}/status").read_text("ascii", "replace")
+    found = re.findall(r"^Rss(?:Anon|Shmem):\s+(\d+) kB", text, flags=re.MULTILINE)
+    return 1024 * sum(map(int, found))
+
+
 def look(process: psutil.Process, run: Path) -> Sample | None:
     """Looks at a training and the processes that it has started; nothing if it is gone."""
     try:
         tree = [process, *process.children(recursive=True)]
-        memory = sum(one.memory_full_info().pss for one in tree)
+        memory = sum(own_memory(one.pid) for one in tree)
         files = sum(one.num_fds() for one in tree)
-    except psutil.Error:
+    except (psutil.Error, OSError):
         return None
     disk = 0
     for folder, _, names in os.walk(run / "checkpoints"):  # folders may go while we look

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import json
+import os
+import subprocess
+import sys
 from pathlib import Path
 
+import numpy as np
+import psutil
 import pytest
-from helpers.soak import Sample, last_step, soak, summarise
+from helpers.soak import Sample, last_step, own_memory, soak, summarise
 
 MIB = 2**20
 
@@ -26,6 +31,18 @@ def test_growth_is_measured_after_the_warm_up() -> None:
     # From the middle of the second tenth (145) to that of the last (950): 805 hundredths of 1 MiB.
     assert grown["memory_growth"] == pytest.approx(8.05 / 101.45, abs=1e-4)
     assert grown["files_most"] == 1009
+
+
+def test_what_a_process_holds_is_its_memory_and_no_library() -> None:
+    before = own_memory(os.getpid())
+    held = np.ones(64 * MIB, np.uint8)
+    assert own_memory(os.getpid()) - before == pytest.approx(held.nbytes, rel=0.1)
+    sleeper = [sys.executable, "-c", "import torch, sys; print(1, flush=True); sys.stdin.read()"]
+    with subprocess.Popen(sleeper, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
+        assert other.stdout is not None and other.stdout.readline()
+        shared = psutil.Process(other.pid).memory_info().shared
+        assert own_memory(other.pid) + shared == psutil.Process(other.pid).memory_info().rss
+        other.kill()
 
 
 def test_a_part_that_was_not_looked_at_is_no_proof() -> None:

@@ -11,9 +11,9 @@ _SOAK = """\
 ## A long training
 
 {steps:,} tiny steps ({checkpoints} checkpoints, {evaluations} evaluations on the way) through \
-`workbench train`, watched from outside once a second: memory of all its processes (pages that \
-they share count once), open files, checkpoints on the disk. Growth is from the second tenth of \
-the steps to the last, median to median; the first tenth is the warm-up.
+`workbench train`, watched from outside once a second: memory of all its processes (heap, \
+stacks and shared memory, not the libraries), open files, checkpoints on the disk. Growth is from \
+the second tenth of the steps to the last, median to median; the first tenth is the warm-up.
 
 | reading processes | samples | memory, MiB | at the end | growth | most | open files | at the end \
 | checkpoints at once, most |
