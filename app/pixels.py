@@ -34,9 +34,3 @@ def encode_ids(mask: npt.NDArray[np.int64]) -> Image.Image:
     shifted = np.where(mask < 0, 0, mask + 1)
     channels = [(shifted >> shift) & 255 for shift in (0, 8, 16)]
     return Image.fromarray(np.stack(channels, axis=-1).astype(np.uint8))
-
-
-def decode_ids(image: Image.Image) -> npt.NDArray[np.int64]:
-    """Reads back what ``encode_ids`` wrote; ignored pixels are -1."""
-    channels = np.asarray(image.convert("RGB"), dtype=np.int64)
-    return np.asarray(channels @ np.array([1, 256, 65536]) - 1, dtype=np.int64)

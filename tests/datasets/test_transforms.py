@@ -14,7 +14,6 @@ from torchvision.transforms.v2 import functional
 
 from workbench.constants import IGNORE_INDEX
 from workbench.datasets.transforms import (
-    eval_transform,
     jitter_colors,
     train_transform,
     warp_transform,
@@ -132,24 +131,15 @@ def test_memory_layout_of_the_input_makes_no_difference() -> None:
 
 
 @pytest.mark.parametrize("target", [17, 33, 64, 100])
-def test_shrunken_masks_are_aligned_like_pillow_nearest(target: int) -> None:
+def test_resized_masks_are_aligned_like_pillow_nearest(target: int) -> None:
     mask = torch.randint(0, 1284, (101, 75), generator=torch.Generator().manual_seed(0))
     image = torch.zeros(3, 101, 75, dtype=torch.uint8)
-    small, labels = eval_transform(long_side=target)(image, mask)
-    width = round(75 * target / 101)
+    small, labels = warp_transform(target)(image, mask)
     oracle = Image.fromarray(mask.numpy().astype(np.int32)).resize(
-        (width, target), Image.Resampling.NEAREST
+        (target, target), Image.Resampling.NEAREST
     )
     assert (labels.numpy() == np.asarray(oracle)).all()
-    assert small.shape == (3, target, width)
-
-
-def test_evaluation_changes_nothing_below_the_limit() -> None:
-    image, mask = coded(30, 50)
-    for transform in (eval_transform(), eval_transform(long_side=50)):
-        same, labels = transform(image, mask)
-        assert torch.equal(same, image)
-        assert torch.equal(labels, mask)
+    assert small.shape == (3, target, target)
 
 
 def test_randomness_is_torchs_global_generator() -> None:
@@ -228,8 +218,6 @@ def test_jitter_draws_order_and_factors_as_torchvision_does() -> None:
 def test_settings_out_of_range_are_named(settings: dict[str, Any], name: str) -> None:
     with pytest.raises(ConfigError, match=name):
         train_transform(**settings)
-    with pytest.raises(ConfigError, match="long_side"):
-        eval_transform(0)
 
 
 def test_warping_gives_squares_that_pillow_would_give() -> None:

@@ -58,24 +58,6 @@ def train_transform(
     return _TrainTransform(crop, scale, flip, color_jitter, fill)
 
 
-def eval_transform(long_side: int | None = None) -> Transform:
-    """No change, or a limit on the long side.
-
-    Args:
-        long_side: Larger images are shrunk to this many pixels, their masks with them;
-            scores then refer to the shrunken masks.
-
-    Returns:
-        A function of (image uint8 (3, H, W), mask int64 (H, W)).
-
-    Raises:
-        ConfigError: The limit is below 1.
-    """
-    if long_side is not None and long_side < 1:
-        raise ConfigError(f"long_side must be at least 1 pixel, not {long_side}")
-    return _EvalTransform(long_side)
-
-
 def warp_transform(side: int) -> Transform:
     """Every image to one square size, whatever its shape: circles become ellipses.
 
@@ -153,24 +135,6 @@ class _TrainTransform:
         picture[:, :, across][:, :height, :width] = image
         labels[:, across][:height, :width] = mask
         return torch.from_numpy(picture), torch.from_numpy(labels)
-
-
-class _EvalTransform:
-    """See ``eval_transform``."""
-
-    def __init__(self, long_side: int | None) -> None:
-        self.long_side = long_side
-
-    def __call__(self, image: Tensor, mask: Tensor) -> tuple[Tensor, Tensor]:
-        height, width = mask.shape
-        longest = max(height, width)
-        if self.long_side is None or longest <= self.long_side:
-            return image, mask
-        factor = self.long_side / longest
-        height, width = max(1, round(height * factor)), max(1, round(width * factor))
-        whole = slice(None)
-        labels = _resize_mask(mask.numpy(), height, width, whole, whole)
-        return _resize_image(image, height, width), torch.from_numpy(labels)
 
 
 def _warp(image: Tensor, mask: Tensor, side: int) -> tuple[Tensor, Tensor]:
