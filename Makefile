@@ -13,7 +13,7 @@ ARGS   ?=
 APP_INSTALLED  := $(VENV)/.installed-app
 TEST_INSTALLED := $(VENV)/.installed-test
 
-.PHONY: help setup app notebooks docs docs-pages test test-fast test-slow test-minimum test-newest audit lint format browser demo real-photos screenshots benchmarks performance readme reliability reliability-page experiments accuracy clean
+.PHONY: help setup app notebooks docs docs-pages test test-fast test-slow coverage test-minimum test-newest audit lint format browser demo real-photos screenshots benchmarks performance readme reliability reliability-page experiments accuracy clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' Makefile
@@ -46,6 +46,10 @@ test-fast: $(TEST_INSTALLED) ## only the tests that need neither minutes nor a b
 
 test-slow: $(TEST_INSTALLED) ## only the tests that take minutes each
 	$(BIN)/python -m pytest -m slow $(ARGS)
+
+coverage: $(TEST_INSTALLED) ## which lines of workbench the tests reach, into benchmarks/reliability
+	$(BIN)/python -m pytest -m "not slow and not browser" $(PARALLEL) --cov --cov-report=json:.coverage.json $(ARGS)
+	PYTHONPATH=. $(BIN)/python tests/helpers/covered.py .coverage.json benchmarks/reliability/coverage.json
 
 # $(call bounds,NAME,PIP'S OPTIONS): an environment of its own, the tests, the row of both.
 define bounds

