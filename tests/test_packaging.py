@@ -25,7 +25,8 @@ NOT_IMPORTED = {
     "jupyterlab",  # what `make notebooks` opens
     "anywidget",  # behind plotly's FigureWidget
     "tensorboard",  # behind torch.utils.tensorboard
-    *("pytest-timeout", "mypy", "ruff", "nbmake", "pytest-xdist"),  # run, not imported
+    # Run, not imported.
+    *("pytest-timeout", "mypy", "ruff", "nbmake", "pytest-xdist", "pytest-cov", "setuptools"),
     *("cut-cross-entropy", "liger-kernel"),  # looked for by name where they are measured
     "onnxscript",  # torch's exporter imports it
     *("mkdocs-material", "mkdocstrings", "pre-commit"),  # named in settings
