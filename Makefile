@@ -144,7 +144,7 @@ performance: $(APP_INSTALLED) ## make docs/performance.md and docs/models.md fro
 readme: $(APP_INSTALLED) ## make the README's table of what was measured, from benchmarks/
 	$(BIN)/python -m workbench.experiments.readme benchmarks README.md
 
-reliability: $(TEST_INSTALLED) ## kill and starve commands, damage files, load the app, and make docs/reliability.md (half an hour)
+reliability: $(TEST_INSTALLED) ## kill and starve commands, damage files, load the app, break formulas, and make docs/reliability.md (an hour and a half)
 	PYTHONPATH=tests $(BIN)/python -m helpers.faults --trials 210 \
 	  --others train,evaluate,prepare,predict --json benchmarks/reliability/faults.json
 	PYTHONPATH=tests $(BIN)/python -m helpers.fuzz --cases 104000 --json benchmarks/reliability/fuzz.json

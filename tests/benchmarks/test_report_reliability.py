@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from workbench.benchmarks.report_bounds import render_bounds
+from workbench.benchmarks.report_coverage import LEAST, REASONS, render_coverage
 from workbench.benchmarks.report_load import render_load
 from workbench.benchmarks.report_reliability import main, render_faults, render_fuzz, render_page
 from workbench.benchmarks.report_soak import render_soak
@@ -89,6 +90,15 @@ def test_versions_and_failures_are_told() -> None:
     assert f"{line} 3,700 | 25 | 1 |" in bad and "- minimum: `tests.a::two`" in bad
 
 
+def test_files_that_tests_hardly_reach_are_named() -> None:
+    whole = {"file": "workbench", "lines": 2000, "reached": 1900, "missing": []}
+    low = {"file": "workbench/a.py", "lines": 50, "reached": 40, "missing": [*range(10)]}
+    page = render_coverage([whole, low, {**low, "file": "workbench/b.py", "reached": 45}])
+    assert "**95.0 %** of 2,000" in page and "2 of its files" in page
+    assert "| `workbench/a.py` | 50 | 80 % | no reason is known |" in page
+    assert "workbench/b.py" not in page
+
+
 def test_a_page_needs_rows(tmp_path: Path) -> None:
     with pytest.raises(DataError, match="no rows to report"):
         render_page({})
@@ -155,3 +165,13 @@ def test_what_is_named_as_tested_is_there() -> None:
     assert len(named) >= 6
     root = Path(__file__).resolve().parents[2]
     assert [name for name in named if not (root / name).is_file()] == []
+
+
+def test_the_library_is_covered_and_what_is_not_has_its_reason(repository: Path) -> None:
+    path = repository / "benchmarks" / "reliability" / "coverage.json"
+    if not path.exists():
+        pytest.skip("not measured yet: make coverage")
+    whole, *files = json.loads(path.read_text("utf-8"))
+    assert whole["reached"] / whole["lines"] > 0.9
+    few = {row["file"] for row in files if row["reached"] / row["lines"] < LEAST}
+    assert few == set(REASONS)

@@ -12,9 +12,9 @@ _SHOWN: Final = ("torch", "timm", "numpy", "pandas", "streamlit", "plotly", "num
 _BOUNDS: Final = """\
 ## Versions of the dependencies
 
-`constraints.txt` pins the versions that CI tests. These environments hold the oldest versions \
-that `pyproject.toml` allows, and the newest that were published; the tests are those of \
-`make test-fast`.
+*pinned* are the versions of `constraints.txt`, with which CI runs; *minimum* are the oldest that \
+`pyproject.toml` allows; *newest*, where there is such a row, the newest that were published. The \
+tests are those of `make test-fast`.
 
 | environment | Python | {shown} | passed | skipped | failed |
 |---|---|{lines}---:|---:|---:|

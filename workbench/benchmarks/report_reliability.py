@@ -11,6 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 
 from workbench.benchmarks.report_bounds import render_bounds
+from workbench.benchmarks.report_coverage import render_coverage
 from workbench.benchmarks.report_load import render_load
 from workbench.benchmarks.report_numbers import render_mutations, render_precision
 from workbench.benchmarks.report_soak import render_soak
@@ -180,6 +181,7 @@ SECTIONS: dict[str, Callable[[Sequence[Row]], str]] = {
     "soak": render_soak,
     "mutations": render_mutations,
     "precision": render_precision,
+    "coverage": render_coverage,
     "bounds": render_bounds,
 }
 """What the page consists of, in order, as far as there are rows: file name -> section."""
