@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import shutil
+import subprocess
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -139,3 +141,13 @@ def test_a_small_run_is_measured(
         assert 0 < entry["seconds"] < 60 and entry["peak_bytes"] > 2**27
         assert entry["images"] == 60 and entry["machine"]["cpu_count"] > 0
     assert "Three sessions that follow links" in render_app(rows)
+
+
+def test_tracebacks_count_in_plain_text_and_in_colour(tmp_path: Path) -> None:
+    log = tmp_path / "log"
+    plain = "Traceback (most recent call last)\n  File x\nValueError: Traceback of a thing\n"
+    log.write_text(
+        plain + "\x1b[31m──\x1b[0m \x1b[1;31mTraceback \x1b[0m\x1b[1;2m(most recent call"
+    )
+    with subprocess.Popen([sys.executable, "-c", ""]) as process:
+        assert app_browser.Server(process, "", log).errors() == 2

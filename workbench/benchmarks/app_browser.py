@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import socket
 import subprocess
@@ -95,8 +96,9 @@ class Server:
         return self._tree.main_bytes
 
     def errors(self) -> int:
-        """Tracebacks in what it said."""
-        return self._log.read_text("utf-8", errors="replace").count("Traceback (most recent")
+        """Tracebacks in what it said, in colour where rich is installed."""
+        said = re.sub(r"\x1b\[[\d;]*m", "", self._log.read_text("utf-8", errors="replace"))
+        return said.count("Traceback (most recent")
 
 
 def free_port() -> int:
