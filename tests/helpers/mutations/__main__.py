@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import sys
 import tempfile
 from pathlib import Path
@@ -25,6 +26,7 @@ def main() -> int:
     """Tries the breaks; the exit code says whether one was not noticed."""
     parser = argparse.ArgumentParser(prog="helpers.mutations", description=__doc__)
     parser.add_argument("--only", default="", help="those whose words or file hold this text")
+    parser.add_argument("--resume", action="store_true", help="keep the rows that the file has")
     parser.add_argument("--json", type=Path, required=True, help="file to write")
     options = parser.parse_args()
     breaks = [one for one in (*LOSSES, *METRICS) if options.only in f"{one.path} {one.what}"]
@@ -34,7 +36,10 @@ def main() -> int:
     from workbench.benchmarks.machine import describe_machine
     from workbench.runs import write_json
 
+    before = json.loads(options.json.read_text("utf-8")) if options.resume else []
+    known = {(row["path"], row["what"]): row for row in before}
     rows: list[dict[str, Any]] = []
+    machine = describe_machine()
     with tempfile.TemporaryDirectory(prefix="mutations-") as place:
         copy = Copy(REPOSITORY, Path(place).resolve())
         if not copy.is_used():
@@ -43,12 +48,15 @@ def main() -> int:
         if failed := copy.pytest(whole)[0]:
             sys.exit(f"{failed} fails although nothing is broken")
         for one in breaks:
+            if row := known.get((one.path, one.what)):
+                rows.append(row)
+                continue
             golden = one.path.startswith(IN_TRAINING) and "/gpu_" not in one.path
             outcome = copy.try_break(one, golden=golden)
-            rows.append({"what": one.what, "path": one.path, **outcome._asdict()})
-            sys.stderr.write(f"{rows[-1]}\n")
-    machine = describe_machine()
-    write_json(options.json, [{**row, "machine": machine} for row in rows])
+            row = {"what": one.what, "path": one.path, **outcome._asdict()}
+            sys.stderr.write(f"{row}\n")
+            rows.append({**row, "machine": machine})
+            write_json(options.json, rows)
     return int(not all(row["test"] for row in rows))
 
 
