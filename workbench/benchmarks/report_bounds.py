@@ -13,8 +13,8 @@ _BOUNDS: Final = """\
 ## Versions of the dependencies
 
 *pinned* are the versions of `constraints.txt`, with which CI runs; *minimum* are the oldest that \
-`pyproject.toml` allows; *newest*, where there is such a row, the newest that were published. The \
-tests are those of `make test-fast`.
+`pyproject.toml` allows; *newest* the newest that were published. One without a row was not run to \
+its end. The tests are those of `make test-fast`.
 
 | environment | Python | {shown} | passed | skipped | failed |
 |---|---|{lines}---:|---:|---:|
