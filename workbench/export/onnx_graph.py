@@ -9,7 +9,9 @@ it the memory that onnxruntime takes.
 from __future__ import annotations
 
 import importlib.util
+import sys
 from collections.abc import Iterable
+from contextlib import redirect_stdout
 from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
@@ -169,14 +171,15 @@ def embedding_graph(model: SegmentationModel, size: tuple[int, int] | None) -> o
     """
     check_installed()
     program = trace(Embeddings(model).eval(), {}, size)
-    made = torch.onnx.export(
-        program,
-        dynamo=True,
-        opset_version=OPSET,
-        input_names=["images"],
-        output_names=["embeddings"],
-        verbose=False,
-    )
+    with redirect_stdout(sys.stderr):  # torch 2.11 reports there, where a command's result goes
+        made = torch.onnx.export(
+            program,
+            dynamo=True,
+            opset_version=OPSET,
+            input_names=["images"],
+            output_names=["embeddings"],
+            verbose=False,
+        )
     if made is None or made.model_proto.ByteSize() > _MOST_BYTES:
         raise RunError("the weights take more than 2 GB, which one ONNX file does not hold")
     graph: onnx.ModelProto = made.model_proto
