@@ -166,7 +166,7 @@ accuracy: $(APP_INSTALLED) ## make docs/accuracy.md from the trainings in benchm
 	$(BIN)/python -m workbench.experiments.report benchmarks/accuracy docs/accuracy.md
 
 clean: ## remove .venv and the tools' caches (never data or runs)
-	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	rm -rf $(VENV) .venv-* build dist *.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis .coverage*
 	find . -name __pycache__ -type d -prune -exec rm -rf {} +
 
 # --- the virtual environment -------------------------------------------------------------

@@ -77,23 +77,32 @@ class LoadedModel(NamedTuple):
     step: int
 
 
-def runs(root: Path) -> list[RunInfo]:
-    """Lists the runs in a folder, the one called "demo" first, then the newest.
+class Runs(NamedTuple):
+    """What a folder of runs holds.
 
-    Nothing outside of the folder is ever shown: runs that lead out of it are left out, see
-    ``refused``.
+    Attributes:
+        shown: The run called "demo" first, then the newest.
+        refused: Name of a run that is not shown -> what in it leads out of the folder or is no
+            file. Nothing outside of the folder is ever shown.
     """
-    found = []
-    for path in (str(one) for one in find_runs(root) if leads_out(one, root) is None):
+
+    shown: list[RunInfo]
+    refused: dict[str, str]
+
+
+def runs(root: Path) -> Runs:
+    """Lists the runs in a folder."""
+    shown, refused = [], {}
+    for folder in find_runs(root):
+        odd = leads_out(folder, root)
+        if odd is not None:
+            refused[folder.name] = odd
+            continue
+        path = str(folder)
         info = _info(path, _listing_stamp(path))
-        found.append(info._replace(status=str(status(path)["state"])))
-    return sorted(found, key=lambda run: (run.name != "demo", -run.modified, run.name))
-
-
-def refused(root: Path) -> dict[str, str]:
-    """The runs that are not shown, with what in them leads out of the folder or is no file."""
-    found = {one.name: leads_out(one, root) for one in find_runs(root)}
-    return {name: odd for name, odd in sorted(found.items()) if odd is not None}
+        shown.append(info._replace(status=str(status(path)["state"])))
+    shown.sort(key=lambda run: (run.name != "demo", -run.modified, run.name))
+    return Runs(shown, dict(sorted(refused.items())))
 
 
 @st.cache_data(show_spinner=False, max_entries=256)

@@ -18,7 +18,7 @@ from app import garbage, pages, preload  # noqa: E402
 
 st.set_page_config(page_title="Workbench", page_icon=_ICON, layout="wide")
 
-page = st.navigation(pages.found())
+page = st.navigation(pages.all_pages())
 preload.send(page.url_path)
 # Only now: it loads pandas and plotly, while the browser works on what it was just sent.
 with garbage.paused():

@@ -51,7 +51,7 @@ def register_page(name: str, body: Callable[[], None], title: str, icon: str) ->
     PAGES[name] = _Page(body, title, icon)
 
 
-def found() -> list[StreamlitPage]:
+def all_pages() -> list[StreamlitPage]:
     """All pages, those of ``WORKBENCH_PLUGINS`` among them; stops with a line if one is broken."""
     try:
         load_plugins()

@@ -93,15 +93,15 @@ def _pick_run() -> None:
     st.html(f"<style>{_STYLE}{bars.STYLE}</style>")
     folder = runs_folder(sys.argv[1:])
     found = data.runs(folder)
-    if not found:
-        _explain_no_runs(folder)
+    if not found.shown:
+        _explain_no_runs(folder, found)
         st.stop()
-    names = [run.name for run in found]
+    names = [run.name for run in found.shown]
     wanted = st.query_params.get("run")
     state.seed("run", names, names[0], str)
     with st.sidebar:
         name = st.selectbox("Run", names, key=state.widget_key("run"))
-        info = found[names.index(name)]
+        info = found.shown[names.index(name)]
         splits = data.splits(str(info.path))
         split = splits[0] if splits else None
         if len(splits) > 1:
@@ -109,11 +109,11 @@ def _pick_run() -> None:
             split = st.selectbox("Evaluated on", splits, key=state.widget_key("split"))
             state.publish("split", split)
         _describe(info)
-        _say_refused(folder)
+        _say_refused(found)
     if wanted is not None and wanted not in names:
         st.warning(f"There is no run {plain(wanted)} here; this is {plain(name)}.")
     state.publish("run", name)
-    st.session_state[_CONTEXT] = Context(str(info.path), name, split, tuple(found))
+    st.session_state[_CONTEXT] = Context(str(info.path), name, split, tuple(found.shown))
 
 
 def _keep_choices() -> None:
@@ -149,18 +149,18 @@ def _describe(info: RunInfo) -> None:
     st.markdown(" · ".join(parts), width="stretch")
 
 
-def _explain_no_runs(folder: Path) -> None:
+def _explain_no_runs(folder: Path, found: data.Runs) -> None:
     st.title("No runs yet")
     st.info(f"There is no run in {plain(_short(str(folder)))}. Train one, or give another folder.")
     st.code(
         "workbench train --preset smoke --run runs/first\nstreamlit run app/main.py -- --runs DIR",
         language="bash",
     )
-    _say_refused(folder)
+    _say_refused(found)
 
 
-def _say_refused(folder: Path) -> None:
-    for name, odd in data.refused(folder).items():
+def _say_refused(found: data.Runs) -> None:
+    for name, odd in found.refused.items():
         what = "the run itself" if odd == "." else plain(odd)
         said = f"{what} leads out of the folder of runs, or is no file. Put a copy there instead."
         st.warning(f"**{plain(name)}** is not shown: {said}")

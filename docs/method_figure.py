@@ -14,6 +14,7 @@ from matplotlib import pyplot as plt
 from matplotlib.axes import Axes
 
 from workbench.distances import ClassEmbeddings, get_distance, logits
+from workbench.figure_style import style_axes
 
 PICTURE = Path(__file__).parent / "images" / "method.png"
 INK, FAINT, OWN, NEAR = "#24303c", "#9aa7b2", "#1f6f8b", "#b7791f"
@@ -74,8 +75,7 @@ def draw_share(axes: Axes) -> None:
         f"Share of the probability they hold, of {COUNT:,}", loc="left", color=INK, fontsize=14
     )
     axes.set_xticks([1, 10, 100, 1000], ["1", "10", "100", "1,000"])
-    axes.grid(color="#e6eaee")
-    axes.spines[["top", "right"]].set_visible(False)
+    style_axes(axes, size=10, grid="both")
 
 
 def main() -> None:

@@ -83,11 +83,11 @@ def test_colors_come_from_the_vocabulary_alone(run: Path) -> None:
 def test_runs_that_lead_out_of_their_folder_are_not_shown(run: Path, tmp_path: Path) -> None:
     shutil.copytree(run, tmp_path / "elsewhere")
     (run.parent / "away").symlink_to(tmp_path / "elsewhere")
-    assert [info.name for info in data.runs(run.parent)] == ["demo"]
-    assert data.refused(run.parent) == {"away": "."}
+    assert [info.name for info in data.runs(run.parent).shown] == ["demo"]
+    assert data.runs(run.parent).refused == {"away": "."}
     (run / "evaluation" / "val" / "images" / "x.jpg").symlink_to(tmp_path / "elsewhere")
-    assert data.runs(run.parent) == []
-    assert data.refused(run.parent)["demo"] == "evaluation/val/images/x.jpg"
+    assert data.runs(run.parent).shown == []
+    assert data.runs(run.parent).refused["demo"] == "evaluation/val/images/x.jpg"
 
 
 def test_a_new_evaluation_is_noticed(run: Path) -> None:
@@ -107,7 +107,7 @@ def test_a_new_evaluation_is_noticed(run: Path) -> None:
     assert len(data.per_image_class(path, "val")) == 3  # type: ignore[arg-type]
     assert len(data.confusions(path, "val")) == 5  # type: ignore[arg-type]
     assert data.summary(path, "val")["miou"] == 0.5  # type: ignore[index]
-    assert next(info.miou for info in data.runs(run.parent)) == 0.5
+    assert next(info.miou for info in data.runs(run.parent).shown) == 0.5
 
 
 def test_pictures_that_come_and_go_are_noticed(run: Path) -> None:
@@ -154,15 +154,15 @@ def test_training_that_goes_on_is_noticed(run: Path) -> None:
     assert again is not None and np.allclose(again, points[::-1], atol=1e-6)
     assert data.projection(path)["step"].eq(3000).all()  # type: ignore[index]
     writer.write_status("running", step=3000)
-    assert [info.status for info in data.runs(run.parent)] == ["interrupted"]
+    assert [info.status for info in data.runs(run.parent).shown] == ["interrupted"]
 
 
 def test_a_run_that_is_deleted_is_gone(run: Path) -> None:
     path = str(run)
     assert data.per_class(path, "val") is not None
-    assert [info.name for info in data.runs(run.parent)] == ["demo"]
+    assert [info.name for info in data.runs(run.parent).shown] == ["demo"]
     shutil.rmtree(run)
-    assert data.runs(run.parent) == []
+    assert data.runs(run.parent).shown == []
     assert data.per_class(path, "val") is None
     assert data.samples(path, "val") == ()
     assert data.thumbnails(path, "val", ["x"]) == {}

@@ -146,10 +146,17 @@ def test_the_load_is_told() -> None:
     assert "**2,345 acts, no error.**" in page
     assert "| search | 1,234 | 0.123 | 1.50 | 2.00 | 0 |" in page
     assert "| order | 0 |  |  | 2.00 | 0 |" in page
-    assert "1,024 MiB once" in page and "1,536 MiB at most" in page
+    assert "1,024 MiB after half" in page and "1,536 MiB at most" in page
     assert "**-1.2%** in all (-2.0 MiB a minute)" in page
     assert "--sessions 20 --minutes 10 --seed 3" in page
     assert "Other work" not in page
+
+
+@pytest.mark.parametrize(("share", "flat"), [(0.0199, True), (0.0966, False), (-0.05, False)])
+def test_memory_that_is_not_flat_is_called_so(share: float, flat: bool) -> None:
+    *rows, memory = loaded()
+    page = render_load([*rows, {**memory, "growth_share": share}])
+    assert ("which this is not" in page) != flat
 
 
 def test_errors_under_load_are_not_hidden() -> None:

@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Final
 
 from workbench.benchmarks.report_text import IDLE, host, mib, seconds
 from workbench.benchmarks.rows import Row
+
+_FLAT: Final = 0.02  # of the memory, in half the time
 
 _LOAD = """\
 ## The app
@@ -28,10 +31,10 @@ moment of a server that has just started:
 |---|---:|---:|---:|---:|---:|
 {actions}
 {browser}
-**Memory of the server**, in {minutes:g} minutes: {begin} MiB once its caches are filled (half \
-the time), {peak} MiB at most. From then on a straight line through all samples changes by \
-**{share:+.1%}** in all ({slope:+.1f} MiB a minute). Caches are bounded by numbers of entries; \
-sessions that end are forgotten by Streamlit after two minutes.
+**Memory of the server**, in {minutes:g} minutes: {begin} MiB after half the time, {peak} MiB at \
+most. From then on a straight line through all samples changes by **{share:+.1%}** in all \
+({slope:+.1f} MiB a minute); the aim is a flat line{flat}. Caches are bounded by numbers of \
+entries; sessions that end are forgotten by Streamlit after two minutes.
 
 Server, clients and browser shared {place}:
 {busy}
@@ -102,6 +105,7 @@ def render_load(rows: Sequence[Row]) -> str:
         begin=mib(memory["resident_bytes"]),
         peak=mib(memory["peak_bytes"]),
         share=memory["growth_share"],
+        flat="" if abs(memory["growth_share"]) <= _FLAT else ", which this is not",
         slope=memory["bytes_per_minute"] / 2**20,
         place=host(whole["machine"]),
         busy=_busy(whole["machine"]["load"]),

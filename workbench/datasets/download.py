@@ -63,7 +63,8 @@ def download_dataset(key: str, root: Path | str, *, keep_archives: bool = False)
     if key not in SOURCES:
         if key not in DATASETS:
             get_dataset(key)  # raises with the list of all
-        raise ConfigError(INSTEAD.get(key, f"nobody has said where to download {key}"))
+        own = f"{key}: no source of it is known; put its files there yourself"
+        raise ConfigError(INSTEAD.get(key, own))
     root = Path(root).expanduser()
     source = SOURCES[key]
     with _locked(_above(root, source.top)) as base:

@@ -12,11 +12,11 @@ from typing import Final
 
 from workbench.benchmarks.report_targets import peak_to_dense_few, step_time, to_a_million
 from workbench.benchmarks.report_text import significant
-from workbench.benchmarks.rows import read_rows
+from workbench.benchmarks.rows import Row, read_rows
 from workbench.errors import DataError
 from workbench.experiments.plan import get_experiment
 from workbench.experiments.run import read_cells
-from workbench.experiments.summary import Row, entries, pick
+from workbench.experiments.summary import entries, pick
 from workbench.runs import write_text
 
 BEGIN: Final = "<!-- made by `make readme` from benchmarks/ -->"
@@ -60,7 +60,8 @@ def _scores(cells: Rows) -> Iterator[tuple[str, str, str]]:
         if (entry := pick(found, method, **tight)) is not None
     ]
     if scores:
-        what = "mIoU over 1,284 generated classes, same memory and time, 480 s on a CPU"
+        seconds, classes = get_experiment("budgets").seconds, cells[0]["classes"]
+        what = f"mIoU over {classes:,} generated classes, same memory and {seconds:g} s on a CPU"
         yield what, ", ".join(scores), "[accuracy](docs/accuracy.md)"
 
 

@@ -10,6 +10,7 @@ import sys
 from collections.abc import Sequence
 from pathlib import Path
 
+from workbench.benchmarks.rows import Row
 from workbench.errors import DataError
 from workbench.experiments.added import NAME as ADDED
 from workbench.experiments.added import planned_cases, result_file
@@ -27,7 +28,7 @@ from workbench.experiments.report_added import read_added, render_added
 from workbench.experiments.report_photos import read_photos, render_photos
 from workbench.experiments.report_tables import SECTIONS, render_ladder, render_why
 from workbench.experiments.run import read_cells, standing
-from workbench.experiments.summary import Entry, Row, aims, entries
+from workbench.experiments.summary import Entry, aims, entries
 from workbench.runs import write_bytes, write_text
 
 PICTURE = "images/accuracy_why.png"

@@ -10,9 +10,9 @@ from typing import Any, Final
 import numpy as np
 
 from workbench.benchmarks.report_text import place
+from workbench.benchmarks.rows import Row
 from workbench.experiments.added import EXAMPLES, planned_cases, result_file
 from workbench.experiments.added_rows import SHIPPED, WAYS
-from workbench.experiments.summary import Row
 
 LEARNED: Final = 0.05
 """Mean IoU of the other classes below which a training has learned too little to add to."""

@@ -11,11 +11,11 @@ import numpy as np
 import pandas as pd
 
 from workbench.benchmarks.report_text import place
+from workbench.benchmarks.rows import Row
 from workbench.evaluation import iou
 from workbench.evaluation.compare import paired_change
 from workbench.evaluation.iou import Counts
 from workbench.experiments.photos import COMPARED, FEWEST, NAME
-from workbench.experiments.summary import Row
 
 
 def read_photos(out: Path) -> list[dict[str, Any]]:

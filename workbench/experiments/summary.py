@@ -8,10 +8,9 @@ from typing import Any, NamedTuple
 import numpy as np
 import pandas as pd
 
+from workbench.benchmarks.rows import Row
 from workbench.evaluation.compare import Paired, paired_change
 from workbench.experiments.plan import ROOMY, TIGHT
-
-Row = Mapping[str, Any]
 
 EMBEDDINGS = ("ours", "nearest", "euclidean", "cosine", "linear", "linear-64")
 

@@ -102,7 +102,7 @@ def opens_in_app(run: Path) -> list[str]:
     except RunError as error:
         return [f"does not open: {error}"]
     path, found = str(run), []
-    if [info.name for info in data.runs(run.parent)] != [run.name]:
+    if [info.name for info in data.runs(run.parent).shown] != [run.name]:
         found.append("the list of runs lacks it")
     for read_any in (data.status, data.config, data.metrics, data.projection, data.class_points):
         read_any(path)
