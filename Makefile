@@ -176,9 +176,15 @@ $(BIN)/python:
 	@$(PYTHON) -c 'import sys; sys.exit(not (3, 11) <= sys.version_info < (3, 15))' || { echo "make: $$($(PYTHON) --version 2>&1) is not between 3.11 and 3.14: name one that is: make PYTHON=python3.12" >&2; exit 1; }
 	@$(PYTHON) -m venv $(VENV) || { rm -rf $(VENV); echo "make: cannot create $(VENV): on Debian and Ubuntu install the package python3-venv" >&2; exit 1; }
 
+# 7 GB installed, and beside them the largest wheels while they are unpacked.
+NEEDS_GB ?= 9
+
 # pip says what it collects, line by line; on a terminal these lines replace each other,
 # in a log every 30th is kept. Its whole output is in .venv/install.log.
 define install
+	@free=$$(df -Pk $(VENV) | awk 'NR == 2 { print int($$4 / 1000000) }'); \
+	if [ ! -d $(VENV)/lib/python3.*/site-packages/torch ] && [ $$free -lt $(NEEDS_GB) ]; then \
+	  echo "make: the disk of $(VENV) has $$free GB free, torch and its CUDA libraries need $(NEEDS_GB): make room, or put the environment on another disk: make VENV=/elsewhere/venv" >&2; exit 1; fi
 	@echo "Installing $(1) into $(VENV): about 7 GB with torch's CUDA libraries, 3 to 5 minutes on a fast line, once"
 	@tty=0; [ ! -t 1 ] || tty=1; \
 	$(BIN)/python -m pip install --disable-pip-version-check --no-input -c constraints.txt -e '$(2)' 2>&1 \
@@ -188,7 +194,9 @@ define install
 	    /^Collecting/ { count++; if (tty || count % 30 == 1) say("collecting " count ": " $$2) } \
 	    /^Installing collected/ { say("unpacking, a minute or two") } \
 	    /^Successfully installed/ { say("done"); if (tty) print "" }' \
-	|| { tail -n 20 $(VENV)/install.log >&2; echo "make: the installation failed; all of pip's output is in $(VENV)/install.log" >&2; exit 1; }
+	|| { tail -n 20 $(VENV)/install.log >&2; \
+	  if grep -q "No space left on device" $(VENV)/install.log; then echo "make: a disk is full: that of $(VENV), or the one pip keeps its cache and $${TMPDIR:-/tmp} on" >&2; fi; \
+	  echo "make: the installation failed; all of pip's output is in $(VENV)/install.log" >&2; exit 1; }
 endef
 
 $(APP_INSTALLED): pyproject.toml constraints.txt | $(BIN)/python

@@ -11,6 +11,7 @@ import numpy as np
 import pytest
 import torch
 from helpers.export_models import CLASSES, make_model, pictures, vocabulary
+from helpers.fuzz import seeds
 
 from workbench.errors import ConfigError, DataError, RunError
 from workbench.export import export_model, load_exported
@@ -264,3 +265,16 @@ def test_errors_are_one_line(
     monkeypatch.setattr("importlib.util.find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=r"pip install 'segmentation-workbench\[export\]'"):
         export_model(model, names, tmp_path / "b.onnx", "onnx")
+
+
+@pytest.mark.parametrize("damage", [{"classes": 2}, {"axis": 2}])
+def test_results_that_cannot_be_right_are_refused(tmp_path: Path, damage: dict[str, int]) -> None:
+    """A damaged graph may still run."""
+    path = tmp_path / "model.onnx"
+    images = pictures(1, 3, 4, 5)
+    path.write_bytes(seeds.exported()[0])
+    labels, _ = load_exported(path)(images)
+    np.testing.assert_array_equal(labels, images.argmax(1))
+    path.write_bytes(seeds.exported(**damage)[0])
+    with pytest.raises(RunError, match="its file is damaged"):
+        load_exported(path)(images)

@@ -47,8 +47,22 @@ class ExportedModel:
         Returns:
             (labels, distances), both (B, H, W): the nearest class and how far it is; for the
             linear distance and for dense models the negated logit.
+
+        Raises:
+            RunError: The model does not take such pictures, or what it gives cannot be right.
         """
-        return self._run({"images": images, **self._table})
+        labels, distances = self._run({"images": images, **self._table})
+        count, _, *size = images.shape
+        right = labels.shape == distances.shape == (count, *size)
+        if right and labels.size:
+            right = labels.min() >= 0 and labels.max() < len(self.vocabulary)
+        if not right:
+            raise RunError(
+                f"the exported model gives labels of shape {labels.shape} and distances of shape "
+                f"{distances.shape}, or ids outside of its {len(self.vocabulary)} classes: "
+                "its file is damaged; export it again"
+            )
+        return labels, distances
 
 
 def load_exported(
@@ -98,6 +112,7 @@ def _open_onnx(path: Path) -> tuple[Run, str]:
         session = onnxruntime.InferenceSession(
             str(path), options, providers=["CPUExecutionProvider"]
         )
+        text = session.get_modelmeta().custom_metadata_map.get(KEY, "")
     except Exception as error:  # onnxruntime has its own classes, by reason
         raise DataError(f"{path} is no sound ONNX file ({first_line(error)[:200]})") from error
 
@@ -108,7 +123,7 @@ def _open_onnx(path: Path) -> tuple[Run, str]:
             raise _unusable(inputs, error) from error
         return labels, distances
 
-    return run, session.get_modelmeta().custom_metadata_map.get(KEY, "")
+    return run, text
 
 
 def _open_pt2(path: Path) -> tuple[Run, str]:

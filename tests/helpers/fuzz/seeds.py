@@ -204,6 +204,41 @@ def predictions() -> list[bytes]:
     return ["".join(json.dumps(line) + "\n" for line in lines).encode()]
 
 
+def exported(*, classes: int = CLASSES, axis: int = 1) -> list[bytes]:
+    """A graph with the metadata of a file that `workbench export` wrote.
+
+    Args:
+        classes: So many names; the labels are 0 to 2.
+        axis: Over which distances are summed; only 1, the channels, is right.
+    """
+    from onnx import TensorProto, helper
+
+    from workbench.export.facts import KEY, to_text
+
+    batch = ["b", "h", "w"]
+    images = helper.make_tensor_value_info("images", TensorProto.UINT8, ["b", 3, "h", "w"])
+    outputs = [
+        helper.make_tensor_value_info("labels", TensorProto.INT64, batch),
+        helper.make_tensor_value_info("distances", TensorProto.FLOAT, batch),
+    ]
+    nodes = [
+        helper.make_node("Cast", ["images"], ["pixels"], to=TensorProto.FLOAT),
+        helper.make_node("ArgMax", ["pixels"], ["labels"], axis=1, keepdims=0),
+        helper.make_node("ReduceL2", ["pixels", "axes"], ["distances"], keepdims=0),
+    ]
+    axes = helper.make_tensor("axes", TensorProto.INT64, [1], [axis])
+    graph = helper.make_graph(nodes, "model", [images], outputs, [axes])
+    made = helper.make_model(
+        graph, opset_imports=[helper.make_opsetid("", 18)], ir_version=10, producer_name="workbench"
+    )
+    text = to_text(
+        None, make_vocabulary(classes), distance="dense", size=None, source="run", step=5
+    )
+    helper.set_model_props(made, {KEY: text})
+    data: bytes = made.SerializeToString(deterministic=True)
+    return [data]
+
+
 def as_json(documents: list[Any]) -> list[bytes]:
     """The documents as files."""
     return [json.dumps(document).encode() for document in documents]

@@ -236,6 +236,15 @@ def _shared(path: Path) -> None:
     read_shared(path.parent)
 
 
+def _exported(path: Path) -> None:
+    from workbench.export import load_exported
+
+    model = load_exported(path)
+    _vocabulary_is_sound(model.vocabulary)
+    labels, distances = model(np.arange(48, dtype=np.uint8).reshape(1, 3, 4, 4))
+    _check(labels.shape == distances.shape, "labels without their distances")
+
+
 def _url(path: Path) -> None:
     from helpers.fuzz.urls import check_url
 
@@ -322,6 +331,7 @@ TARGETS: dict[str, Target] = {
     "shared model": Target(
         ".json", _shared, lambda: seeds.as_json(_shared_settings()), _shared_settings, cost=8
     ),
+    "exported model": Target(".onnx", _exported, seeds.exported, cost=8),
     "address": Target(".txt", _url, lambda: [b"12,7", b"1283", b"0.25", b"UMAP 2D", b"a/b.jpg"]),
 }
 """All readers. Files of a run lie under the names they have there, see ``place``."""
