@@ -108,7 +108,9 @@ Files made to harm are refused by tests of their own: pickles under any suffix, 
 tables that unpack to more than the memory, nesting without end, YAML whose aliases mean a \
 billion values (`tests/reliability/test_refusals.py`), archives that write elsewhere by names or \
 links (`tests/datasets/test_unpack.py`), MATLAB files with objects or with numbers of an unknown \
-type (`tests/datasets/test_coco_stuff10k.py`). That nothing in the code loads pickles, evaluates \
+type (`tests/datasets/test_coco_stuff10k.py`). Of exported models, `.pt2` is refused unless \
+its reader vouches for it, as torch reads parts of it by pickle; `.npz` is written for others and \
+read back by no command. That nothing in the code loads pickles, evaluates \
 text or starts a shell is a test too (`tests/test_house_code.py`).
 """
 

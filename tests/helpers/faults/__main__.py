@@ -19,7 +19,10 @@ os.environ.update(
     CUDA_VISIBLE_DEVICES="",
 )
 
-SHARES = {"train": 5, "evaluate": 4, "prepare": 4, "predict": 4, "project": 2, "export": 1}
+SHARES = {
+    **{"train": 5, "evaluate": 4, "prepare": 4, "prepare --workers 2": 1},
+    **{"predict": 4, "project": 2, "export": 1},
+}
 
 
 def main() -> int:

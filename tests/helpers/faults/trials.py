@@ -13,7 +13,7 @@ from helpers.faults import checks, child
 from helpers.faults.child import Kill
 from helpers.faults.work import TASKS, Scene, set_up
 
-KINDS = ("clock", "operation", "byte")
+_KINDS = ("clock", "operation", "byte")
 _KILLED = (-signal.SIGKILL, -signal.SIGXFSZ)
 
 
@@ -37,7 +37,7 @@ class Tally:
     task: str
     seconds: float = 0.0
     operations: int = 0
-    kills: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(KINDS, 0))
+    kills: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(_KINDS, 0))
     too_late: int = 0
     ends: int = 0
     steps_lost: int = 0
@@ -93,14 +93,15 @@ class Trials:
 
     def run(self, kills: int) -> Tally:
         """Kills so many times: kinds take turns; half of the commands are killed once more."""
-        moments = self.random.permutation(kills)
+        moments, kinds = self.random.permutation(kills), self.task.kinds
         done = 0
         while done < kills:
             trial = self._new_trial(whole=bool(self.random.random() < 0.5))
             again = False
             while done < kills:
                 share = (moments[done] + self.random.random()) / kills
-                if not self._kill(trial, self._moment(KINDS[done % 3], share), again=again):
+                kill = self._moment(kinds[done % len(kinds)], share)
+                if not self._kill(trial, kill, again=again):
                     break
                 done += 1
                 again = True

@@ -44,6 +44,8 @@ class Task(NamedTuple):
         run: Which run it belongs to, in a trial's folder, if to any.
         again: Words to add to go on.
         done_before: Whether it may find its own whole result of an earlier call.
+        kinds: Of kills that are tried. Changes are counted, and files cut, in the command's own
+            process alone.
     """
 
     arguments: Callable[[Scene, Path], Sequence[object]]
@@ -53,6 +55,7 @@ class Task(NamedTuple):
     run: bool = True
     again: Sequence[str] = ()
     done_before: bool = False
+    kinds: Sequence[str] = ("clock", "operation", "byte")
 
 
 def _run(trial: Path) -> Path:
@@ -113,6 +116,20 @@ def _predicted(trial: Path) -> dict[str, int]:
     return stamps([out / (one["stem"] + suffix) for one in done for suffix in one["results"]])
 
 
+def _prepare(workers: int, **options: Any) -> Task:
+    return Task(
+        lambda scene, trial: (
+            *("prepare", "shapeworld", scene.data),
+            *("--out", _out(trial), "--workers", workers),
+        ),
+        _out,
+        _prepare_result,
+        lambda trial: stamps(sorted(_out(trial).glob("masks/*/[!.]*.png"))),
+        run=False,
+        **options,
+    )
+
+
 TASKS: dict[str, Task] = {
     "train": Task(_train_arguments, _run, _train_result, again=("--resume",)),
     "evaluate": Task(
@@ -127,16 +144,8 @@ TASKS: dict[str, Task] = {
         lambda trial: files(_run(trial), "embeddings/projection.parquet"),
         done_before=True,
     ),
-    "prepare": Task(
-        lambda scene, trial: (
-            *("prepare", "shapeworld", scene.data),
-            *("--out", _out(trial), "--workers", 1),
-        ),
-        _out,
-        _prepare_result,
-        lambda trial: stamps(sorted(_out(trial).glob("masks/*/[!.]*.png"))),
-        run=False,
-    ),
+    "prepare": _prepare(1),
+    "prepare --workers 2": _prepare(2, kinds=("clock",)),
     "predict": Task(
         lambda scene, trial: (
             *("predict", scene.run, scene.data / "train2017", "--out", _out(trial)),
