@@ -7,7 +7,7 @@ from dataclasses import dataclass
 import pandas as pd
 import streamlit as st
 
-from app import data, map_points, shell, state
+from app import data, pictures, shell, state
 
 _NEAREST = 5
 
@@ -32,21 +32,25 @@ class Pixel:
 def chosen(run: shell.Context) -> Pixel | None:
     """The pixel picked on the Predictions page or named in the URL, if the run knows it."""
     spot, image = _choice("pixel"), _choice("image")
-    place = map_points.parse_pixel(spot)
-    if place is None or image is None or run.split is None:
+    if spot is None or image is None or run.split is None:
         return None
     if image not in data.samples(run.path, run.split):
         return None
     loaded, features = data.model(run.path), data.features(run.path, run.split, image)
-    if loaded is None or features is None or not _inside(place, features.size):
+    if loaded is None or features is None:
+        return None
+    height, width = features.size
+    place = pictures.parse_pixel(spot, width, height)
+    if place is None:
         return None
     from workbench.inference.inspect import nearest_at
 
-    x, y = place
-    nearest = nearest_at(features, loaded.classes, loaded.distance, x=x, y=y, k=_NEAREST)
+    nearest = nearest_at(
+        features, loaded.classes, loaded.distance, x=place.x, y=place.y, k=_NEAREST
+    )
     state.publish("pixel", spot)
     state.publish("image", image)
-    return Pixel(x, y, image, nearest)
+    return Pixel(place.x, place.y, image, nearest)
 
 
 def caption(pixel: Pixel, names: dict[int, str]) -> str:
@@ -65,7 +69,3 @@ def caption(pixel: Pixel, names: dict[int, str]) -> str:
 def _choice(name: str) -> str | None:
     value = st.query_params.get(name) or st.session_state.get(f"last_{name}")
     return None if value is None else str(value)
-
-
-def _inside(place: tuple[int, int], size: tuple[int, int]) -> bool:
-    return place[0] < size[1] and place[1] < size[0]

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Collection
 from typing import Final, NamedTuple
 
@@ -19,7 +18,6 @@ NEIGHBOURS: Final = 12
 
 MOST_EDGES: Final = 300
 _MARGIN: Final = 0.04
-_PIXEL = re.compile(r"(\d{1,6}),(\d{1,6})")
 
 
 class Edges(NamedTuple):
@@ -163,12 +161,6 @@ def pictures_of(index: PictureIndex, class_ids: Collection[int]) -> pd.DataFrame
             "iou": iou[order],
         }
     )
-
-
-def parse_pixel(text: object) -> tuple[int, int] | None:
-    """Reads a pixel "x,y"; None where the text is none."""
-    found = _PIXEL.fullmatch(str(text))
-    return None if found is None else (int(found[1]), int(found[2]))
 
 
 def pixel_place(points: pd.DataFrame, nearest: pd.DataFrame) -> list[float] | None:

@@ -146,7 +146,9 @@ def _strip(run: shell.Context, split: str, kept: Sequence[str], image_id: str) -
     if st.session_state.get("vocabulary_strip_about") != about:
         st.session_state["vocabulary_strip_about"] = about
         st.session_state[_START] = found.index(image_id) if image_id in found else 0
-    start, shown = vocabulary_frames.strip(found, int(st.session_state.get(_START, 0)), _STRIP)
+    at = int(st.session_state.get(_START, 0))
+    start, stop = pictures.page_of(at, len(found), _STRIP)
+    shown = found[start:stop]
     return picker.Strip(
         pictures=shown,
         urls=data.thumbnails(run.path, split, shown),

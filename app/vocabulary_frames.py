@@ -155,13 +155,6 @@ def find_pictures(ids: Sequence[str], text: str) -> list[str]:
     return [one for one in ids if wanted in one.lower()] if wanted else list(ids)
 
 
-def strip(ids: Sequence[str], start: int, size: int) -> tuple[int, list[str]]:
-    """The pictures on one page of the strip, and where it starts once within bounds."""
-    last = max(0, (len(ids) - 1) // size * size)
-    start = min(max(0, start // size * size), last)
-    return start, list(ids[start : start + size])
-
-
 def edit_text(edit: Edit) -> str:
     """An edit in words; names in it are untrusted."""
     from workbench.inference.vocabulary_edits import Add, Load, Merge, Rename

@@ -180,13 +180,7 @@ def test_pictures_are_found_quickly_at_full_size() -> None:
     assert found["classes"].is_monotonic_decreasing
 
 
-@pytest.mark.parametrize("text", ["", "x,y", "1", "1,2,3", "-1,2", "1.5,2", None, "9" * 9 + ",1"])
-def test_what_is_no_pixel(text: object) -> None:
-    assert map_points.parse_pixel(text) is None
-
-
 def test_a_pixel_stands_amid_its_classes(points: pd.DataFrame) -> None:
-    assert map_points.parse_pixel("12,340") == (12, 340)
     nearest = pd.DataFrame({"class_id": [300, 1283, 99_999], "probability": [0.3, 0.1, 0.6]})
     place = map_points.pixel_place(points, nearest)
     a, b = points[["x", "y"]].to_numpy()[[300, 1283]]

@@ -123,6 +123,8 @@ def test_a_picture_is_found_by_part_of_its_id(text: str, picture: str | None) ->
         (60, 121, (60, 120)),
         (999, 121, (120, 121)),
         (3, 0, (0, 0)),
+        (-5, 121, (0, 60)),
+        (10**9, 121, (120, 121)),
     ],
 )
 def test_pages_of_the_contact_sheet(position: int, count: int, page: tuple[int, int]) -> None:
@@ -141,6 +143,9 @@ def test_pages_of_the_contact_sheet(position: int, count: int, page: tuple[int, 
         ("3,2,1", None),
         ("x,y", None),
         ("1e0,1", None),
+        ("1.5,2", None),
+        ("9" * 9 + ",1", None),
+        ("", None),
         (None, None),
     ],
 )

@@ -69,12 +69,8 @@ def test_who_lost_pixels_to_whom() -> None:
     assert vocabulary_frames.moved(after, after, np.arange(301)).empty
 
 
-def test_the_strip_pages_through_twenty_thousand_pictures() -> None:
+def test_a_picture_among_twenty_thousand_is_found() -> None:
     ids = [f"img{n:05d}" for n in range(19_809)]
-    assert vocabulary_frames.strip(ids, 13, 8) == (8, ids[8:16])
-    assert vocabulary_frames.strip(ids, 10**9, 8)[1] == ids[-1:]
-    assert vocabulary_frames.strip(ids, -5, 8) == (0, ids[:8])
-    assert vocabulary_frames.strip([], 3, 8) == (0, [])
     assert vocabulary_frames.find_pictures(ids, " IMG19808 ") == ["img19808"]
 
 

@@ -13,12 +13,11 @@ def check_url(text: str) -> None:
     Raises:
         AssertionError: A choice is none that is allowed.
     """
-    from app import map_points, pictures, state
+    from app import pictures, state
 
     pixel = pictures.parse_pixel(text, 64, 48)
     if pixel is not None and not (0 <= pixel.x < 64 and 0 <= pixel.y < 48):
         raise AssertionError(f"a pixel outside of the picture: {pixel}")
-    map_points.parse_pixel(text)
     for name, options, default, parse in _choices():
         session: dict[str, Any] = {}
         browser = SimpleNamespace(query_params={name: text}, session_state=session)
