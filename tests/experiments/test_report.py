@@ -154,6 +154,29 @@ def test_the_sweep_takes_what_the_budgets_have_at_1284_classes() -> None:
     assert "| 19 | 0.400 | 0.500 |" in page and "| 1,284 | 0.300 | not run |" in page
 
 
+def test_a_factor_stands_with_its_change_from_the_recipe() -> None:
+    lower = row("ours-d8", 0.2, experiment="factors", seed=0)
+    higher = row("ours-repeat", 0.35, experiment="factors", seed=0)
+    page = render_page([row("ours", 0.3), lower, higher], {})
+    section = page[page.index("## One factor at a time") :].split("\n\n")
+    found = {line.split(" | ")[0][2:]: line.split(" | ")[1:3] for line in section[2].splitlines()}
+    assert found[METHODS["ours"][0]] == ["0.300", ""]
+    more, fewer = found[METHODS["ours-repeat"][0]], found[METHODS["ours-d8"][0]]
+    assert (more[0], fewer[0]) == ("0.350", "0.200")
+    assert more[1].startswith("+0.050 (") and fewer[1].startswith("-0.100 (")
+
+
+@pytest.mark.parametrize(
+    ("experiment", "title"), [("images", "## The same "), ("gpu", "## On a GPU: ")]
+)
+def test_other_comparisons_have_a_table_each(experiment: str, title: str) -> None:
+    rows = [row("dense", 0.1, experiment=experiment), row("ours", 0.4, experiment=experiment)]
+    page = render_page(rows, {})
+    section = page[page.index(title) :].split("\n## ")[0]
+    scores = [line for line in section.splitlines() if "**0." in line]
+    assert ["**0.400**" in scores[0], "**0.100**" in scores[1], len(scores)] == [True, True, 2]
+
+
 def test_machines_are_counted_where_they_differ() -> None:
     other = row("dense", 0.1) | {"machine": MACHINE | {"cpu": "Slide rule"}}
     page = render_page([row("ours", 0.3), other], {})

@@ -88,6 +88,11 @@ def test_a_pattern_that_fits_nothing(folder: Path, capsys: pytest.CaptureFixture
     assert "no cell of smoke fits 'mystery*'" in capsys.readouterr().err
 
 
+def test_photos_have_to_be_somewhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    assert main(["experiment", "photos", "--json", str(folder)]) == 2
+    assert "photos: --photos ROOT says where COCO's photos are" in capsys.readouterr().err
+
+
 def test_dev_and_test_share_no_picture() -> None:
     halves = split_halves([str(number) for number in range(9)])
     assert sorted(halves["dev"] + halves["test"]) == [str(number) for number in range(9)]
