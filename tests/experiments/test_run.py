@@ -9,9 +9,11 @@ import numpy as np
 import pytest
 import torch
 
+from workbench import config
 from workbench.__main__ import main
 from workbench.errors import ConfigError
 from workbench.evaluation.iou import Counts
+from workbench.experiments.budget import Rates
 from workbench.experiments.cell import rounded_iou, split_halves
 from workbench.experiments.plan import get_experiment
 from workbench.experiments.run import RATES, read_cells, run_experiment, standing
@@ -86,6 +88,26 @@ def test_the_list_shows_what_is_done(folder: Path, capsys: pytest.CaptureFixture
 def test_a_pattern_that_fits_nothing(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert run(folder, "--only", "mystery*") == 2
     assert "no cell of smoke fits 'mystery*'" in capsys.readouterr().err
+
+
+def test_memory_and_time_are_those_of_real_steps(folder: Path) -> None:
+    """Measured in a fresh process, on the pictures the cell learns from."""
+    experiment = get_experiment("smoke")
+    cell = experiment.cells[0]
+    run = config.from_dict(
+        {
+            "data": {"root": str(folder / "data" / cell.world.name), "crop": 64},
+            "train": {"batch_size": 2},
+        },
+        base=experiment.settings(cell),
+    )
+    path = folder / "measured" / RATES
+    path.parent.mkdir()
+    rate = Rates(path, "cpu").get(run, cell.method, cell.world.classes)
+    assert rate.peak_bytes is not None
+    assert 2**20 < rate.peak_bytes < 2**31 and 0 < rate.seconds < 60
+    (row,) = json.loads(path.read_text("utf-8"))
+    assert row["key"] == f"cpu--small--{cell.method}--300-classes--2x64"
 
 
 def test_photos_have_to_be_somewhere(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
