@@ -10,7 +10,24 @@ from workbench.benchmarks.rows import Row
 LEAST: Final = 0.9
 """Share of a file's lines below which the page says why they are not reached."""
 
-REASONS: Final[dict[str, str]] = {}
+_COMPILED: Final = "compiled, and run as machine code that is not counted; tests compare results"
+_BROWSER: Final = "drives a Chromium: the browser tests and `workbench bench app` run it"
+
+REASONS: Final[dict[str, str]] = {
+    "workbench/__init__.py": "two lines for a source tree that was never installed",
+    "workbench/benchmarks/app.py": _BROWSER,
+    "workbench/benchmarks/app_actions.py": _BROWSER,
+    "workbench/benchmarks/app_browser.py": _BROWSER,
+    "workbench/benchmarks/export.py": "a row about the demo run, of `workbench bench export`",
+    "workbench/benchmarks/machine.py": "what a GPU, or a system without `/proc`, is asked for",
+    "workbench/benchmarks/peers.py": "calls of packages that tests do not install",
+    "workbench/experiments/added.py": "trains for an hour; tests run its parts",
+    "workbench/export/trace.py": "the body of a loop that the exporter turns into a graph",
+    "workbench/kernels/cpu_build.py": "runs once a machine, in a process that compiles",
+    "workbench/kernels/cpu_entries.py": _COMPILED,
+    "workbench/kernels/cpu_loops.py": _COMPILED,
+    "workbench/kernels/tiles.py": "Triton's, for a GPU or its interpreter; neither is counted",
+}
 """File -> why tests reach so few of its lines."""
 
 _COVERAGE: Final = """\
