@@ -34,12 +34,13 @@ docs: $(TEST_INSTALLED) ## run the notebooks (ARGS: names of some), build the si
 docs-pages: $(TEST_INSTALLED) ## build the site alone, in seconds; notebooks rendered before stay
 	$(BIN)/python docs/build_site.py docs/_build
 
-# Files go to the cores as wholes: their tests share what is slow to make. Browsers take turns.
+# Files go to the cores as wholes: their tests share what is slow to make, a browser too.
+# Those with a browser come in a second run: playwright's event loop stays in its process.
 PARALLEL ?= -n auto --dist loadfile
 
 test: lint ## lint, then run all tests but the slow ones; prints pytest's summaries
 	$(BIN)/python -m pytest -m "not slow and not browser" $(PARALLEL) $(ARGS) || [ $$? = 5 ] # 5: ARGS leave none
-	$(BIN)/python -m pytest -m "browser and not slow" $(ARGS) || [ $$? = 5 ]
+	$(BIN)/python -m pytest -m "browser and not slow" $(PARALLEL) $(ARGS) || [ $$? = 5 ]
 
 test-fast: $(TEST_INSTALLED) ## only the tests that need neither minutes nor a browser
 	$(BIN)/python -m pytest -m "not slow and not browser" $(PARALLEL) $(ARGS) || [ $$? = 5 ] # 5: ARGS leave none
@@ -146,9 +147,9 @@ readme: $(APP_INSTALLED) ## make the README's table of what was measured, from b
 
 reliability: $(TEST_INSTALLED) ## kill and starve commands, damage files, load the app, break formulas, and make docs/reliability.md (an hour and a half)
 	PYTHONPATH=tests $(BIN)/python -m helpers.faults --trials 210 \
-	  --others train,evaluate,prepare,predict --json benchmarks/reliability/faults.json
+	  --others train,evaluate,prepare,predict,project,export --json benchmarks/reliability/faults.json
 	PYTHONPATH=tests $(BIN)/python -m helpers.fuzz --cases 104000 --json benchmarks/reliability/fuzz.json
-	PYTHONPATH=tests $(BIN)/python -m helpers.load --sessions 20 --minutes 10 --json benchmarks/reliability/load.json
+	PYTHONPATH=tests $(BIN)/python -m helpers.load --sessions 20 --minutes 10 --warm-up 8 --json benchmarks/reliability/load.json
 	PYTHONPATH=tests $(BIN)/python -m helpers.soak --steps 20000 --json benchmarks/reliability/soak.json
 	PYTHONPATH=tests $(BIN)/python -m helpers.mutations --json benchmarks/reliability/mutations.json
 	PYTHONPATH=tests $(BIN)/python -m helpers.precision --json benchmarks/reliability/precision.json

@@ -130,7 +130,8 @@ def acted(what: str, action: str, **changes: Any) -> dict[str, Any]:
 
 def loaded(**changes: Any) -> list[dict[str, Any]]:
     whole = {"what": "load", "sessions": 20, "browser": True, "minutes": 10.0, "seed": 3}
-    whole |= {"think_seconds": 7.0, "acts": 2345, "errors": 0, "tracebacks": 0, "problems": []}
+    whole |= {"warm_up_minutes": 8.0, "warm_up_acts": 4321, "think_seconds": 7.0, "acts": 2345}
+    whole |= {"errors": 0, "tracebacks": 0, "problems": []}
     whole |= {"images": 19809, "classes": 1284, "image_class_rows": 273215}
     whole |= {"machine": {**MACHINE, "load": 0.1}, **changes}
     memory = {"what": "memory", "bytes_per_minute": -(2**21), "growth_bytes": -(10**7)}
@@ -146,9 +147,10 @@ def test_the_load_is_told() -> None:
     assert "**2,345 acts, no error.**" in page
     assert "| search | 1,234 | 0.123 | 1.50 | 2.00 | 0 |" in page
     assert "| order | 0 |  |  | 2.00 | 0 |" in page
-    assert "1,024 MiB after half" in page and "1,536 MiB at most" in page
+    assert "1,024 MiB at the beginning of these 10" in page and "1,536 MiB at most" in page
     assert "**-1.2%** in all (-2.0 MiB a minute)" in page
-    assert "--sessions 20 --minutes 10 --seed 3" in page
+    assert "--sessions 20 --minutes 10 \\\n  --warm-up 8 --seed 3" in page
+    assert "act for 8 minutes with pauses of 2 s, 4,321 times" in page
     assert "Other work" not in page
 
 

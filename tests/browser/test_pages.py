@@ -60,19 +60,29 @@ def whole_height(page: Page, width: int) -> None:
     page.wait_for_timeout(1500)  # charts follow the window after a delay of their own
 
 
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-@pytest.mark.parametrize("width", [1440, 900])
-@pytest.mark.parametrize("name", PAGES)
-def test_page_draws(
-    open_page: OpenPage, screenshots: Path, name: str, width: int, scheme: str
-) -> None:
-    page = open_page(PAGES[name], width=width, scheme=scheme)
-    page.wait_for_selector(SIGHT[name], timeout=60_000)
+def photograph(page: Page, screenshots: Path, name: str, width: int, scheme: str) -> None:
     whole_height(page, width)
     folder = screenshots if (width, scheme) == (1440, "light") else screenshots / "variants"
     folder.mkdir(exist_ok=True)
     suffix = "" if folder == screenshots else f"-{width}-{scheme}"
     page.screenshot(path=folder / f"{name}{suffix}.png")
+
+
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        *((1440, "light"), (1440, "dark"), (900, "light")),
+        pytest.param(900, "dark", marks=pytest.mark.slow),  # each of the two is tried above
+    ],
+)
+@pytest.mark.parametrize("name", PAGES)
+def test_page_draws(
+    open_page: OpenPage, request: pytest.FixtureRequest, name: str, width: int, scheme: str
+) -> None:
+    page = open_page(PAGES[name], width=width, scheme=scheme)
+    page.wait_for_selector(SIGHT[name], timeout=60_000)
+    if request.config.getoption("--screenshots"):  # a high window takes seconds to draw
+        photograph(page, request.getfixturevalue("screenshots"), name, width, scheme)
     background = page.locator('[data-testid="stApp"]').evaluate(
         "app => getComputedStyle(app).backgroundColor"
     )

@@ -19,28 +19,27 @@ _LOAD = """\
 images, {classes:,} classes, {pairs:,} image-class rows). {people}Each opens every page once, \
 then acts at will: another page, or one of the widgets that it finds (search, order, class, run, \
 row, point, pixel, form), with pauses of {think:g} s in the mean, as people think (exponential, 1 \
-to 30 s). An error is a box with an exception or a refusal on the page, a traceback in what the \
-server says, a lost connection, or no answer within a minute.
+to 30 s). {warm_up}An error is a box with an exception or a refusal on the page, a traceback in \
+what the server says, a lost connection, or no answer within a minute.
 
 **{acts:,} acts, {errors}.**{problems}
 
-Seconds from an act to the end of the script that answers it, over the protocol, from the first \
-moment of a server that has just started:
+Seconds from an act to the end of the script that answers it, over the protocol:
 
 | act | times | p50 | p95 | slowest | errors |
 |---|---:|---:|---:|---:|---:|
 {actions}
 {browser}
-**Memory of the server**, in {minutes:g} minutes: {begin} MiB after half the time, {peak} MiB at \
-most. From then on a straight line through all samples changes by **{share:+.1%}** in all \
+**Memory of the server**: {begin} MiB at the beginning of these {minutes:g} minutes, {peak} MiB at \
+most. A straight line through all samples from then on changes by **{share:+.1%}** in all \
 ({slope:+.1f} MiB a minute); the aim is a flat line{flat}. Caches are bounded by numbers of \
 entries; sessions that end are forgotten by Streamlit after two minutes.
 
 Server, clients and browser shared {place}:
 {busy}
 ```sh
-PYTHONPATH=tests python -m helpers.load --sessions {sessions} --minutes {minutes:g} --seed {seed} \\
-  --json benchmarks/reliability/load.json
+PYTHONPATH=tests python -m helpers.load --sessions {sessions} --minutes {minutes:g} \\
+  --warm-up {warm_up_minutes:g} --seed {seed} --json benchmarks/reliability/load.json
 ```
 
 """
@@ -97,6 +96,8 @@ def render_load(rows: Sequence[Row]) -> str:
         pairs=whole["image_class_rows"],
         people=f"{people} " if whole["browser"] else "",
         think=whole["think_seconds"],
+        warm_up=_warm_up(whole),
+        warm_up_minutes=whole["warm_up_minutes"],
         acts=whole["acts"],
         errors=f"{errors:,} error{'s' * (errors != 1)}" if errors else "no error",
         problems="".join(f"\n{line}" for line in ["", *seen]) if seen else "",
@@ -112,6 +113,16 @@ def render_load(rows: Sequence[Row]) -> str:
         seed=whole["seed"],
     )
     return load + _SECURITY
+
+
+def _warm_up(whole: Row) -> str:
+    if not whole["warm_up_minutes"]:
+        return ""
+    return (
+        f"Before, the same people act for {whole['warm_up_minutes']:g} minutes with pauses of 2 s, "
+        f"{whole['warm_up_acts']:,} times: what the server keeps fills up. The warm-up counts for "
+        "errors, not for times. "
+    )
 
 
 def _busy(load: float) -> str:

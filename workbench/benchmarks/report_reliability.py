@@ -79,6 +79,9 @@ Made on {place}, seed {seed}:
 PYTHONPATH=tests python -m helpers.faults --trials {kills_sigkill} --seed {seed} \\
   --others {others} --json benchmarks/reliability/faults.json
 ```
+
+`--tasks` and `--others` name some of the commands; with `--add` the file keeps the rows of the \
+others. Of `prepare` with two processes the one that was started is ended, by the clock alone.
 """
 
 _FUZZ = """\

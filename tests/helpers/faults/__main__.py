@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+import json
 import os
 import sys
 import tempfile
@@ -33,6 +34,7 @@ def main() -> int:
     parser.add_argument("--tasks", default=",".join(SHARES), help="comma separated")
     parser.add_argument("--others", default="", help="commands to disturb otherwise, too")
     parser.add_argument("--json", type=Path, required=True, help="file to write")
+    parser.add_argument("--add", action="store_true", help="keep the file's rows on other trials")
     options = parser.parse_args()
     tasks = options.tasks.split(",")
     rows: list[dict[str, Any]] = []
@@ -60,8 +62,20 @@ def main() -> int:
                 _say(rows[-1])
     for row in rows:
         row["all_seconds"] = round(time.perf_counter() - began, 1)
-    write_json(options.json, rows)
+    kept = json.loads(options.json.read_text("utf-8")) if options.add else []
+    write_json(options.json, together(kept, rows))
     return int(any(row["losses"] for row in rows))
+
+
+def together(old: list[dict[str, Any]], new: list[dict[str, Any]]) -> list[dict[str, Any]]:
+    """Rows of two calls in the order of their faults and commands; the newer ones win."""
+    from helpers.faults.others import OTHERS
+
+    rows = {(row["fault"], row["task"]): row for row in [*old, *new]}
+    faults, tasks = ["kill", *OTHERS], [*SHARES]
+    return [
+        rows[key] for key in sorted(rows, key=lambda k: (faults.index(k[0]), tasks.index(k[1])))
+    ]
 
 
 def _load_everything(project: bool) -> None:

@@ -22,6 +22,7 @@ def main() -> int:
     parser = argparse.ArgumentParser(prog="helpers.load", description=__doc__)
     parser.add_argument("--sessions", type=int, default=20, help="one of them a real Chromium")
     parser.add_argument("--minutes", type=float, default=10.0)
+    parser.add_argument("--warm-up", type=float, default=0.0, help="minutes before, acting quickly")
     parser.add_argument("--think", type=float, default=THINK, help="seconds between acts, mean")
     parser.add_argument("--images", type=int, default=IMAGES, help="of the evaluation")
     parser.add_argument("--runs", type=Path, help="folder to make the runs in, or to find them")
@@ -39,6 +40,7 @@ def main() -> int:
             options.log or Path(scratch) / "server.log",
             sessions=options.sessions,
             seconds=options.minutes * 60,
+            warm_up=options.warm_up * 60,
             think=options.think,
             seed=options.seed,
         )

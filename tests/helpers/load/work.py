@@ -24,8 +24,8 @@ if TYPE_CHECKING:
 THINK: Final = 7.0
 """Seconds between two acts of a person, in the mean; exponential, at least 1 s, at most 30 s."""
 
-WARM_UP: Final = 0.5
-"""Share of the time after which memory should not grow any more."""
+HURRY: Final = 2.0
+"""Seconds between two acts during the warm-up, in the mean: what the server keeps fills up."""
 
 _LOOKS: Final = 300  # at the memory, evenly
 _SAMPLES: Final = 120  # kept in the rows
@@ -48,21 +48,35 @@ class Load:
         server: The app.
         run: Name of the run that people open.
         sessions: People, the one with a browser not counted.
-        seconds: How long.
-        think: Seconds between two acts, in the mean.
+        times: Seconds of the warm-up, and after it.
+        think: Seconds between two acts, in the mean; in the warm-up ``HURRY`` at most.
         seed: Of all choices.
+
+    Attributes:
+        acts: Over the protocol, after the warm-up.
+        browser_acts: In the browser, after the warm-up.
+        warm_up_acts: In the warm-up, of both.
+        samples: Of the server's memory.
     """
 
     def __init__(
-        self, server: Server, run: str, sessions: int, seconds: float, think: float, seed: int
+        self,
+        server: Server,
+        run: str,
+        sessions: int,
+        times: tuple[float, float],
+        think: float,
+        seed: int,
     ) -> None:
         self.acts: list[Act] = []
         self.browser_acts: list[Act] = []
+        self.warm_up_acts: list[Act] = []
         self.samples: list[Sample] = []
         self._server, self._run, self._think, self._seed = server, run, think, seed
         self._start = time.perf_counter()
-        self._end = self._start + seconds
-        self._every = seconds / _LOOKS
+        self._warm = self._start + times[0]
+        self._end = self._start + sum(times)
+        self._every = sum(times) / _LOOKS
         self._over = threading.Event()
         self._threads = [threading.Thread(target=self._watch, daemon=True)]
         self._threads += [
@@ -92,7 +106,8 @@ class Load:
 
     def _pause(self, rng: random.Random) -> bool:
         """Thinks; whether to go on."""
-        thought = min(30.0, max(1.0, rng.expovariate(1 / self._think))) if self._think else 0.0
+        think = min(self._think, HURRY) if time.perf_counter() < self._warm else self._think
+        thought = min(30.0, max(1.0, rng.expovariate(1 / think))) if think else 0.0
         return not self._over.wait(thought) and time.perf_counter() < self._end
 
     def _person(self, number: int) -> None:
@@ -103,9 +118,9 @@ class Load:
                 with Tab(self._server.address) as tab:
                     self._use(tab, number, rng)
             except Lost as error:
-                self.acts.append(Act("connection", None, str(error)))
+                self._note(Act("connection", None, str(error)))
             except Exception as error:  # a person who cannot go on must be seen
-                self.acts.append(Act("connection", None, f"{type(error).__name__}: {error}"[:200]))
+                self._note(Act("connection", None, f"{type(error).__name__}: {error}"[:200]))
             if time.perf_counter() >= self._end:
                 return
             self._over.wait(1.0)
@@ -140,9 +155,13 @@ class Load:
         except Lost:
             raise
         except Trouble as error:
-            self.acts.append(Act(action, None, str(error)))
+            self._note(Act(action, None, str(error)))
             raise Lost("opened anew after: " + str(error)) from error
-        self.acts.append(Act(action, seconds, "; ".join(tab.trouble)))
+        self._note(Act(action, seconds, "; ".join(tab.trouble)))
+
+    def _note(self, act: Act, *, browser: bool = False) -> None:
+        after = self.browser_acts if browser else self.acts
+        (self.warm_up_acts if time.perf_counter() < self._warm else after).append(act)
 
     def browse(self, tab: Page) -> None:
         """What the person with the browser does, until the time is up."""
@@ -162,15 +181,16 @@ class Load:
             self._look(action.name, lambda one=action, at=turn: _do(tab, one, at))
             boxes = app_browser.complaints(tab)
             faults += [f"{boxes} error boxes"] * bool(boxes)
-            self.browser_acts += [Act(action.name, None, one[:200]) for one in faults]
+            for one in faults:
+                self._note(Act(action.name, None, one[:200]), browser=True)
             faults.clear()
 
     def _look(self, name: str, act: Callable[[], float]) -> None:
         try:
-            self.browser_acts.append(Act(name, act(), ""))
+            self._note(Act(name, act(), ""), browser=True)
         except Exception as error:  # playwright's own, and its timeouts
             line = (str(error).splitlines() or [type(error).__name__])[0]
-            self.browser_acts.append(Act(name, None, line[:200]))
+            self._note(Act(name, None, line[:200]), browser=True)
 
     def _follow(self, tab: Page, name: str) -> float:
         """Opens a page by the sidebar's link."""
@@ -198,6 +218,7 @@ def run_load(
     *,
     sessions: int,
     seconds: float,
+    warm_up: float = 0.0,
     think: float = THINK,
     browser: bool = True,
     seed: int = 0,
@@ -210,7 +231,8 @@ def run_load(
         run: The one that people open.
         log: Where the server's words go.
         sessions: How many people, the one with the browser among them.
-        seconds: How long.
+        seconds: How long, after the warm-up.
+        warm_up: Seconds before, in which people act quickly.
         think: Seconds between two acts of a person, in the mean.
         browser: Whether there is one with a browser.
         seed: Of all choices.
@@ -218,15 +240,16 @@ def run_load(
 
     Returns:
         Rows with "what": "load" (the whole: "sessions", "minutes", "acts", "errors",
-        "tracebacks", "problems"), "action" (of protocol clients, see `figures.latencies`),
-        "browser" (likewise) and "memory" (see `figures.memory`, with "samples").
+        "tracebacks", "problems"; errors are those of the warm-up too), "action" (of protocol
+        clients, see `figures.latencies`), "browser" (likewise) and "memory" (see
+        `figures.memory`, with "samples").
 
     Raises:
         ConfigError: The app does not start, or there is no browser.
     """
     port = app_browser.free_port()
     with app_browser.serve(runs, log, port, checkout=checkout) as server:
-        load = Load(server, run, sessions - browser, seconds, think, seed)
+        load = Load(server, run, sessions - browser, (warm_up, seconds), think, seed)
         if browser:
             with app_browser.open_browser() as chromium, load.going_on():
                 load.browse(chromium.new_page(viewport={"width": 1440, "height": 900}))
@@ -238,25 +261,27 @@ def run_load(
         "sessions": sessions,
         "browser": browser,
         "minutes": round(seconds / 60, 2),
+        "warm_up_minutes": round(warm_up / 60, 2),
         "think_seconds": think,
         "seed": seed,
     }
-    return _rows(load, about, tracebacks, WARM_UP * seconds)
+    return _rows(load, about, tracebacks, warm_up)
 
 
 def _rows(load: Load, about: dict[str, Any], tracebacks: int, warm_up: float) -> list[Row]:
     acts = load.acts + load.browser_acts
-    problems = figures.problems(acts)
+    problems = figures.problems([*load.warm_up_acts, *acts])
     whole = {
         "what": "load",
         **about,
         "acts": len(acts),
+        "warm_up_acts": len(load.warm_up_acts),
         "errors": sum(one["count"] for one in problems) + tracebacks,
         "tracebacks": tracebacks,
         "problems": problems,
     }
     memory = figures.memory(load.samples, warm_up)
-    memory |= {"warm_up_share": WARM_UP, "samples": figures.thinned(load.samples, _SAMPLES)}
+    memory |= {"samples": figures.thinned(load.samples, _SAMPLES)}
     return [
         whole,
         *({"what": "action", **row} for row in figures.latencies(load.acts)),
