@@ -15,6 +15,7 @@ from helpers.fuzz import seeds
 
 from workbench.errors import ConfigError, DataError, RunError
 from workbench.export import export_model, load_exported
+from workbench.export.facts import from_text, table_of
 from workbench.models import SegmentationModel
 from workbench.runs.class_file import ClassSet
 
@@ -276,3 +277,25 @@ def test_results_that_cannot_be_right_are_refused(tmp_path: Path, damage: dict[s
     path.write_bytes(seeds.exported(**damage)[0])
     with pytest.raises(RunError, match="its file is damaged"):
         load_exported(path)(images)
+
+
+@pytest.mark.parametrize(
+    ("text", "word"),
+    [
+        ("", "was not made by workbench export"),
+        ("[" * 5000, "was not made by workbench export"),
+        ('{"version": 2}', "'version' of the metadata is not 1"),
+        ('{"version": 1, "classes": "9", "distance": "dense"}', "'classes' or 'distance'"),
+        ('{"version": 1, "classes": 2, "distance": "dense"}', "export it again"),
+        ('{"version": 1, "classes": 2, "distance": "dense", "vocabulary": [1]}', "export it again"),
+    ],
+)
+def test_metadata_of_strangers_are_refused_in_a_line(text: str, word: str) -> None:
+    with pytest.raises(DataError, match=f"^a file.*{word}"):
+        from_text(text, "a file")
+
+
+def test_a_linear_table_without_its_bias_is_refused() -> None:
+    classes = ClassSet(torch.ones(300, 4), None, 1.0, "linear", vocabulary(300), "mine", 5)
+    with pytest.raises(DataError, match="no 'bias'"):
+        table_of(classes)

@@ -3,12 +3,10 @@
 from __future__ import annotations
 
 import json
-import os
 import subprocess
 import sys
 from pathlib import Path
 
-import numpy as np
 import psutil
 import pytest
 from helpers.soak import Sample, last_step, own_memory, soak, summarise
@@ -34,14 +32,18 @@ def test_growth_is_measured_after_the_warm_up() -> None:
 
 
 def test_what_a_process_holds_is_its_memory_and_no_library() -> None:
-    before = own_memory(os.getpid())
-    held = np.ones(64 * MIB, np.uint8)
-    assert own_memory(os.getpid()) - before == pytest.approx(held.nbytes, rel=0.1)
-    sleeper = [sys.executable, "-c", "import torch, sys; print(1, flush=True); sys.stdin.read()"]
+    code = "import numpy, torch; print(1, flush=True); input(); held = numpy.ones(64 << 20, 'u1')"
+    sleeper = [sys.executable, "-c", f"{code}; print(2, flush=True); input()"]
     with subprocess.Popen(sleeper, stdin=subprocess.PIPE, stdout=subprocess.PIPE) as other:
-        assert other.stdout is not None and other.stdout.readline()
+        assert other.stdin is not None and other.stdout is not None
+        assert other.stdout.readline()
+        before = own_memory(other.pid)
         shared = psutil.Process(other.pid).memory_info().shared
-        assert own_memory(other.pid) + shared == psutil.Process(other.pid).memory_info().rss
+        assert before + shared == psutil.Process(other.pid).memory_info().rss
+        other.stdin.write(b"\n")
+        other.stdin.flush()
+        assert other.stdout.readline()
+        assert own_memory(other.pid) - before == pytest.approx(64 * MIB, rel=0.1)
         other.kill()
 
 
