@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import inspect
 from pathlib import Path
 from typing import Any
 
@@ -246,5 +247,5 @@ def test_the_help_names_every_field() -> None:
     for section, kind in SECTIONS.items():
         for field in dataclasses.fields(kind):
             assert f"--{section}.{field.name} " in described
-            assert f"        {field.name}: " in (kind.__doc__ or "")
+            assert f"    {field.name}: " in (inspect.getdoc(kind) or "")
     assert "--model.embedding_dim 64\n" in config.describe_settings(get_preset("default"))
