@@ -99,16 +99,7 @@ def test_trains_evaluates_and_opens_in_the_app(
         assert app.selectbox(key="choice_run").value == key
 
 
-# Quickly: each set over MobileNetV2, one set over each other backbone.
-QUICK = ("paper/voc-resnet50", "paper/ade20k-resnet101")
-PAPER = [
-    pytest.param(name, marks=[pytest.mark.slow] if "resnet" in name and name not in QUICK else [])
-    for name in PRESETS
-    if name.startswith("paper/")
-]
-
-
-@pytest.mark.parametrize("name", PAPER)
+@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("paper/")])
 def test_the_papers_settings_train_on_the_twin(
     name: str, data: Callable[[str], Path], tmp_path: Path
 ) -> None:

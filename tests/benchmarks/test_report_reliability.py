@@ -150,7 +150,7 @@ def test_the_load_is_told() -> None:
     assert "1,024 MiB at the beginning of these 10" in page and "1,536 MiB at most" in page
     assert "**-1.2%** in all (-2.0 MiB a minute)" in page
     assert "--sessions 20 --minutes 10 \\\n  --warm-up 8 --seed 3" in page
-    assert "act for 8 minutes with pauses of 2 s, 4,321 times" in page
+    assert "act for 8 minutes in a hurry, 4,321 times" in page
     assert "Other work" not in page
 
 

@@ -173,10 +173,12 @@ def test_dense_models(tmp_path: Path, format: str) -> None:
         load_exported(tmp_path / f"a.{format}", classes=other, trusted=True)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("network", "backbone"),
-    [("deeplabv3plus", "vit_tiny_patch16_224"), ("smp-fpn", "resnet18")],
+    [
+        pytest.param("deeplabv3plus", "vit_tiny_patch16_224", marks=pytest.mark.slow),
+        ("smp-fpn", "resnet18"),
+    ],
 )
 def test_padded_networks(tmp_path: Path, network: str, backbone: str) -> None:
     """Sides that are no multiples of a stride, of networks that pad them."""

@@ -17,6 +17,7 @@ import pytest
 import torch
 import yaml
 from helpers.fuzz.cases import Reader
+from helpers.fuzz.mutations import DEEP
 from helpers.fuzz.targets import TARGETS
 
 from workbench import config
@@ -97,9 +98,6 @@ def test_no_suffix_makes_a_reader_run_what_a_file_says(reader: Reader, tmp_path:
         harmless = reader.name in FORGIVING or bytes_alone
         assert was_refused or harmless, f"{reader.name} takes a {kind}"
         assert not mark.exists(), f"{reader.name} ran a {kind}"
-
-
-DEEP = 20_000  # beyond what the parser of any Python takes: that of 3.13 takes 3,000
 
 
 @pytest.mark.parametrize("reader", TEXTS, indirect=True)

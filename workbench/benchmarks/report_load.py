@@ -119,7 +119,7 @@ def _warm_up(whole: Row) -> str:
     if not whole["warm_up_minutes"]:
         return ""
     return (
-        f"Before, the same people act for {whole['warm_up_minutes']:g} minutes with pauses of 2 s, "
+        f"Before, the same people act for {whole['warm_up_minutes']:g} minutes in a hurry, "
         f"{whole['warm_up_acts']:,} times: what the server keeps fills up. The warm-up counts for "
         "errors, not for times. "
     )

@@ -11,9 +11,8 @@ import numpy as np
 
 from helpers.faults import checks, child
 from helpers.faults.child import Kill
-from helpers.faults.work import TASKS, Scene, set_up
+from helpers.faults.work import KINDS, TASKS, Scene, set_up
 
-_KINDS = ("clock", "operation", "byte")
 _KILLED = (-signal.SIGKILL, -signal.SIGXFSZ)
 
 
@@ -37,7 +36,7 @@ class Tally:
     task: str
     seconds: float = 0.0
     operations: int = 0
-    kills: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(_KINDS, 0))
+    kills: dict[str, int] = dataclasses.field(default_factory=lambda: dict.fromkeys(KINDS, 0))
     too_late: int = 0
     ends: int = 0
     steps_lost: int = 0

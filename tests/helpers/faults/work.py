@@ -6,12 +6,15 @@ import json
 import shutil
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, Final, NamedTuple
 
 from helpers.faults import child
 from helpers.faults.checks import files, stamps
 
 CLASSES, SIZE, IMAGES, VAL_IMAGES = 300, 64, 24, 6
+KINDS: Final = ("clock", "operation", "byte")
+"""Of kills, see ``child.Kill``."""
+
 _TRAIN = (
     *("--preset", "smoke", "--train.steps", 12, "--train.batch_size", 2),
     *("--train.checkpoint_every", 3, "--train.evaluate_every", 6, "--train.evaluate_images", 2),
@@ -55,7 +58,7 @@ class Task(NamedTuple):
     run: bool = True
     again: Sequence[str] = ()
     done_before: bool = False
-    kinds: Sequence[str] = ("clock", "operation", "byte")
+    kinds: Sequence[str] = KINDS
 
 
 def _run(trial: Path) -> Path:
