@@ -51,13 +51,16 @@ def test_a_box_lists_its_classes_and_their_pictures(open_page: OpenPage, settle:
     pictures = page.locator(".gallery .picture")
     pictures.first.wait_for()
     assert 0 < pictures.count() <= 24
-    first = strip.inner_text()
-    if ", 1 to" in first:
+    image = pictures.first.get_attribute("title")
+    if ", 1 to" in strip.inner_text():
         page.locator('[class*="st-key-map_after"] button').click()
         page.get_by_text(re.compile(r"these classes, 25 to")).wait_for()
+        # The line above the pictures changes before they do.
+        page.locator(f'.gallery .picture[title="{image}"]').wait_for(state="detached")
+        pictures.first.wait_for()
         assert selected.count() == 1  # turning the page keeps the selection
-    image = pictures.first.get_attribute("title")
-    pictures.first.click()
+        image = pictures.first.get_attribute("title")
+    page.locator(f'.gallery .picture[title="{image}"]').click()
     page.wait_for_url(re.compile(rf"/predictions\?.*image={image}"))
     is_well(page)
 

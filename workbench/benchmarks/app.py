@@ -14,6 +14,7 @@ from workbench.benchmarks.app_browser import (
     Server,
     complaints,
     free_port,
+    listening,
     open_browser,
     seconds_until_changed,
     serve,
@@ -235,7 +236,7 @@ class _Bench:
             tab.close()
 
     def _tab(self) -> Page:
-        return self._context.new_page()
+        return listening(self._context.new_page())
 
     def _drawn(self, tab: Page, page: AppPage) -> str:
         """Waits for a page; says what went wrong, "" if nothing."""

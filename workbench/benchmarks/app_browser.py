@@ -63,15 +63,29 @@ _SIGHT: Final = """() => {
     count('[data-testid="stException"]')]);
 }"""
 # Something may change at once, drawn by the browser alone: what counts is the script's answer.
+# A quick one begins and ends between two frames of React's, and the state never changes; then the
+# server's words tell, once no more of them come.
+_COUNT: Final = """
+const Socket = window.WebSocket;
+window.lastWord = -Infinity;
+window.WebSocket = class extends Socket {
+  constructor(...given) {
+    super(...given);
+    this.addEventListener('message', () => { window.lastWord = performance.now(); });
+  }
+};"""
 _WATCH: Final = """() => {
   window.scriptRuns = 0;
+  window.lastWord = -Infinity;
   if (window.scriptWatch) window.scriptWatch.disconnect();
   const app = document.querySelector('[data-testid="stApp"]');
   window.scriptWatch = new MutationObserver(() => { window.scriptRuns += 1; });
   window.scriptWatch.observe(
     app, {attributes: true, attributeFilter: ['data-test-script-state']});
 }"""
-_CHANGED: Final = f"(before) => window.scriptRuns > 1 && ({_IDLE})() && ({_SIGHT})() !== before"
+_ANSWERED: Final = """() => window.scriptRuns > 1
+  || (window.lastWord > -Infinity && performance.now() - window.lastWord > 300)"""
+_CHANGED: Final = f"(before) => ({_ANSWERED})() && ({_IDLE})() && ({_SIGHT})() !== before"
 
 
 class Server:
@@ -196,6 +210,12 @@ def open_browser() -> Iterator[Browser]:
             browser.close()
 
 
+def listening(tab: Page) -> Page:
+    """The tab, which goes nowhere before this, hears the server: for `seconds_until_changed`."""
+    tab.add_init_script(_COUNT)
+    return tab
+
+
 def until_drawn(page: Page, title: str, sight: str) -> None:
     """Waits until a page's script has run to its end and its main content is there."""
     page.wait_for_function(
@@ -225,8 +245,10 @@ def settled(page: Page) -> str:
 def seconds_until_changed(page: Page, act: Callable[[], float | None]) -> float:
     """Seconds from an act to what it changes on the page, the script's end included.
 
+    Up to 0.3 s too many where the browser did not show that a script ran at all.
+
     Args:
-        page: Where.
+        page: Where; ``listening``.
         act: Does it; returns the moment from which it counts, None for its beginning.
     """
     before = settled(page)

@@ -252,7 +252,8 @@ def run_load(
         load = Load(server, run, sessions - browser, (warm_up, seconds), think, seed)
         if browser:
             with app_browser.open_browser() as chromium, load.going_on():
-                load.browse(chromium.new_page(viewport={"width": 1440, "height": 900}))
+                tab = chromium.new_page(viewport={"width": 1440, "height": 900})
+                load.browse(app_browser.listening(tab))
         else:
             with load.going_on():
                 pass
