@@ -59,15 +59,33 @@ REMEDIES: Final[dict[str, tuple[str, ...]]] = {
 """What may help, by reason code; ``{other}`` is the class it is confused with."""
 
 
-def remedies(code: str, other: str | None) -> list[str]:
+def _adjusted(loss: Row) -> bool:
+    strength = loss.get("logit_adjustment")
+    return isinstance(strength, (int, float)) and strength >= 1
+
+
+_TAKEN: Final[dict[str, Callable[[Row], bool]]] = {
+    _ADJUST: _adjusted,
+    _BALANCE: lambda loss: loss.get("balance") == "inverse_sqrt",
+}
+"""Whether a remedy is what the run was trained with already, from the settings of its loss."""
+
+
+def remedies(code: str, other: str | None, settings: Row) -> list[str]:
     """What may help against a reason, as Markdown.
 
     Args:
         code: The reason; an unknown one has no remedy.
         other: The class it is confused with, safe for Markdown; None leaves out what needs it.
+        settings: Of the run, as its file has them; what it was trained with is left out.
     """
-    lines = REMEDIES.get(code, ())
-    return [line.format(other=other) for line in lines if other or "{other}" not in line]
+    loss = settings.get("loss")
+    trained_with = loss if isinstance(loss, dict) else {}
+    return [
+        line.format(other=other)
+        for line in REMEDIES.get(code, ())
+        if (other or "{other}" not in line) and not (line in _TAKEN and _TAKEN[line](trained_with))
+    ]
 
 
 def explain(

@@ -95,7 +95,7 @@ def card(chosen: Chosen) -> None:
     if margin is not None:
         st.markdown(explain.margin_sentence(margin, f"**{chosen.name(chosen.other)}**"))
     other = chosen.name(chosen.other) if chosen.other >= 0 else None
-    lines = explain.remedies(str(row["reason"]), other)
+    lines = explain.remedies(str(row["reason"]), other, data.config(chosen.run.path))
     if lines:
         st.markdown("**What may help**\n" + "\n".join(f"- {line}" for line in lines))
     with st.container(horizontal=True, gap="small"):

@@ -246,10 +246,22 @@ def test_remedies_name_flags_that_exist() -> None:
 
 
 def test_remedies_without_a_rival_leave_out_what_needs_one() -> None:
-    assert all("{" not in line for line in explain.remedies("swallowed", "X"))
-    assert any("X" in line for line in explain.remedies("swallowed", "X"))
-    assert len(explain.remedies("swallowed", None)) == 2
-    assert explain.remedies("", "X") == explain.remedies("new", "X") == []
+    assert all("{" not in line for line in explain.remedies("swallowed", "X", {}))
+    assert any("X" in line for line in explain.remedies("swallowed", "X", {}))
+    assert len(explain.remedies("swallowed", None, {})) == 2
+    assert explain.remedies("", "X", {}) == explain.remedies("new", "X", {}) == []
+
+
+@pytest.mark.parametrize("loss", [{}, None, {"logit_adjustment": 0.5}, {"logit_adjustment": "1"}])
+def test_remedies_the_run_was_not_trained_with_are_named(loss: object) -> None:
+    said = " ".join(explain.remedies("mostly_misses", None, {"loss": loss}))
+    assert "--loss.logit_adjustment 1" in said and "--loss.balance inverse_sqrt" in said
+
+
+def test_remedies_the_run_was_trained_with_are_left_out() -> None:
+    trained = {"loss": {"logit_adjustment": 1.0, "balance": "inverse_sqrt"}}
+    (left,) = explain.remedies("mostly_misses", None, trained)
+    assert "--data.repeat_threshold" in left
 
 
 @pytest.mark.parametrize(

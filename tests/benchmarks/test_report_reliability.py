@@ -72,9 +72,10 @@ def test_growth_of_a_training_is_told() -> None:
     row = {"steps": 20_000, "workers": 0, "kept": 2, "checkpoints_written": 100, "seconds": 240}
     row |= {"samples": 230, "memory": [600 * 2**20, 609 * 2**20], "memory_growth": 0.015}
     row |= {"memory_most": 620 * 2**20, "files": [4, 6], "checkpoints_most": 3, "machine": MACHINE}
+    row |= {"disk_most": 1.5 * 2**20}
     page = render_soak([row, {**row, "workers": 2, "memory_growth": -0.0004}])
-    assert "| 0 | 230 | 600 | 609 | +1.50 % | 620 | 4 | 6 | 3 |" in page
-    assert "| 2 | 230 | 600 | 609 | -0.04 % | 620 | 4 | 6 | 3 |" in page
+    assert "| 0 | 230 | 600 | 609 | +1.50 % | 620 | 4 | 6 | 3 | 1.5 |" in page
+    assert "| 2 | 230 | 600 | 609 | -0.04 % | 620 | 4 | 6 | 3 | 1.5 |" in page
     assert "20,000 tiny steps (100 checkpoints, 10 evaluations" in page
     assert "in 8 minutes" in page and "--steps 20000 --json" in page
 

@@ -6,7 +6,14 @@ import pytest
 
 from workbench import config
 from workbench.errors import ConfigError
-from workbench.experiments.plan import EXPERIMENTS, METHODS, TIGHT, Cell, get_experiment
+from workbench.experiments.plan import (
+    DEFAULT,
+    EXPERIMENTS,
+    METHODS,
+    TIGHT,
+    Cell,
+    get_experiment,
+)
 from workbench.losses import build_loss
 from workbench.presets import get_preset
 
@@ -75,7 +82,7 @@ def test_an_unknown_experiment_lists_the_known_ones() -> None:
 
 
 def test_what_is_trained_without_a_preset_is_the_recipe_that_was_compared() -> None:
-    recipe = get_experiment("budgets").settings(Cell(method="ours", memory=TIGHT))
+    recipe = get_experiment("factors").settings(Cell(method=DEFAULT, memory=TIGHT))
     default, demo = get_preset("default"), get_preset("shapeworld-demo")
     for name in ("embedding_dim", "distance", "temperature", "learn_temperature"):
         wanted = getattr(recipe.model, name)

@@ -43,12 +43,14 @@ def test_figures_are_those_of_the_rows() -> None:
         "reliability/fuzz": [{"cases": 1500, "findings": [{"cases": 2}]}],
     }
     cells = [cell("ours", 0, 0.25), cell("ours", 1, 0.27), cell("nearest", 0, 0.0048)]
+    cells += [{**cell("ours-adjusted", 0, 0.3), "experiment": "factors"}]
     cells += [cell("dense", 0, 0.044), cell("dense", 0, 0.9, memory=6 * GIB)]
     table = render_measured(costs, cells)
     assert "a dense head at 21 | streaming **1.01** |" in table
     assert "dense head / embedding | streaming **4.00** |" in table
-    scores = "exact loss **0.26** (2 seeds), dense head **0.044** (1 seeds), the paper's"
-    assert scores in table and "**0.0048** (1 seeds)" in table
+    scores = "exact loss **0.26** (2 seeds), dense head **0.044** (1 seed), the paper's"
+    assert scores in table and "**0.0048** (1 seed)" in table
+    assert "adjusted logits (`default`) **0.30** (1 seed), exact" in table
     assert "19,809 images | **0.25 to 0.50 s** |" in table
     assert "taken up again | **7**, 1 lost |" in table
     assert "| **1,500**, 2 that crashed" in table

@@ -157,12 +157,14 @@ def test_the_sweep_takes_what_the_budgets_have_at_1284_classes() -> None:
 def test_a_factor_stands_with_its_change_from_the_recipe() -> None:
     lower = row("ours-d8", 0.2, experiment="factors", seed=0)
     higher = row("ours-repeat", 0.35, experiment="factors", seed=0)
-    page = render_page([row("ours", 0.3), lower, higher], {})
+    again = row("ours-repeat", 0.39, experiment="factors", seed=1)
+    page = render_page([row("ours", 0.3), lower, higher, again], {})
     section = page[page.index("## One factor at a time") :].split("\n\n")
     found = {line.split(" | ")[0][2:]: line.split(" | ")[1:3] for line in section[2].splitlines()}
     assert found[METHODS["ours"][0]] == ["0.300", ""]
     more, fewer = found[METHODS["ours-repeat"][0]], found[METHODS["ours-d8"][0]]
     assert (more[0], fewer[0]) == ("0.350", "0.200")
+    assert "| 0.370 (0.350 to 0.390, 2 seeds) |" in section[2]
     assert more[1].startswith("+0.050 (") and fewer[1].startswith("-0.100 (")
 
 

@@ -16,8 +16,8 @@ stacks and shared memory, not the libraries), open files, checkpoints on the dis
 the second tenth of the steps to the last, median to median; the first tenth is the warm-up.
 
 | reading processes | samples | memory, MiB | at the end | growth | most | open files | at the end \
-| checkpoints at once, most |
-|---:|---:|---:|---:|---:|---:|---:|---:|---:|
+| checkpoints at once, most | their size, most, MiB |
+|---:|---:|---:|---:|---:|---:|---:|---:|---:|---:|
 {table}
 
 The policy keeps {kept} checkpoints beside the best one (`train.keep_checkpoints`); one more is \
@@ -41,7 +41,7 @@ def render_soak(rows: Sequence[Row]) -> str:
         f"| {row['workers']} | {row['samples']:,} | {mib(row['memory'][0])} "
         f"| {mib(row['memory'][1])} | {100 * row['memory_growth']:+.2f} % "
         f"| {mib(row['memory_most'])} | {row['files'][0]:.0f} | {row['files'][1]:.0f} "
-        f"| {row['checkpoints_most']} |"
+        f"| {row['checkpoints_most']} | {mib(row['disk_most'])} |"
         for row in rows
     ]
     return _SOAK.format(

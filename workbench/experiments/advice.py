@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TypeVar
 
-from workbench.experiments.plan import METHODS, TIGHT
+from workbench.experiments.plan import DEFAULT, METHODS, TIGHT
 from workbench.experiments.summary import EMBEDDINGS, Entry, pick
 
 K = TypeVar("K")
@@ -106,7 +106,11 @@ def _rare(found: Sequence[Entry]) -> str:
         f"all {entry.miou:.3f}"
         for entry in there
     )
-    return f"**Rare classes.** {told}."
+    best = max(there, key=_dev).first["title"]
+    return (
+        f"**Rare classes.** {told}. Best on dev over all classes: {best}; the preset `default` "
+        f"takes: {METHODS[DEFAULT][0]}."
+    )
 
 
 def _classes(found: Sequence[Entry]) -> str:

@@ -14,7 +14,7 @@ from workbench.benchmarks.report_targets import peak_to_dense_few, step_time, to
 from workbench.benchmarks.report_text import significant
 from workbench.benchmarks.rows import Row, read_rows
 from workbench.errors import DataError
-from workbench.experiments.plan import get_experiment
+from workbench.experiments.plan import DEFAULT, get_experiment
 from workbench.experiments.run import read_cells
 from workbench.experiments.summary import entries, pick
 from workbench.runs import write_text
@@ -30,7 +30,7 @@ def render_measured(costs: Mapping[str, Rows], cells: Rows) -> str:
 
     Args:
         costs: Name of a benchmark's file -> its rows; those of reliability with "reliability/".
-        cells: Trainings of the experiment "budgets".
+        cells: Trainings of the experiments "budgets" and "factors".
     """
     lines = [*_costs(costs), *_scores(cells), *_app(costs.get("app", ())), *_reliability(costs)]
     head = "| what | measured | more in |\n|---|---|---|\n"
@@ -53,9 +53,14 @@ def _costs(costs: Mapping[str, Rows]) -> Iterator[tuple[str, str, str]]:
 def _scores(cells: Rows) -> Iterator[tuple[str, str, str]]:
     found = entries(cells)
     tight = {"memory": min(row["memory"] for row in cells), "length": "time"} if cells else {}
-    names = {"ours": "exact loss", "dense": "dense head", "nearest": "the paper's loss"}
+    names = {
+        DEFAULT: "exact loss with adjusted logits (`default`)",
+        "ours": "exact loss",
+        "dense": "dense head",
+        "nearest": "the paper's loss",
+    }
     scores = [
-        f"{words} **{entry.miou:#.2g}** ({len(entry.rows)} seeds)"
+        f"{words} **{entry.miou:#.2g}** ({len(entry.rows)} seed{'s' * (len(entry.rows) > 1)})"
         for method, words in names.items()
         if (entry := pick(found, method, **tight)) is not None
     ]
@@ -114,7 +119,8 @@ def main(source: Path, readme: Path) -> None:
     names = ("step", "memory", "app", "reliability/faults", "reliability/fuzz")
     paths = {name: source / f"{name}.json" for name in names}
     costs = {name: read_rows(path) for name, path in paths.items() if path.exists()}
-    cells = read_cells(get_experiment("budgets"), source / "accuracy")
+    trained = (get_experiment(name) for name in ("budgets", "factors"))
+    cells = [row for one in trained for row in read_cells(one, source / "accuracy")]
     table = render_measured(costs, cells)
     write_text(readme, put_between_marks(readme.read_text("utf-8"), table))
 

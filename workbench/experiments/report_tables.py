@@ -27,20 +27,22 @@ def table(found: Sequence[Entry]) -> list[str]:
     ]
     for entry in sorted(found, key=lambda e: -e.miou):
         row = entry.first
-        several = (
-            f" ({score(entry.low)} to {score(entry.high)}, {len(entry.rows)} seeds)"
-            if len(entry.rows) > 1
-            else ""
-        )
         groups = [score(entry.mean("test", "groups", group, "miou")) for group in _GROUPS]
         lines.append(
             f"| {row['title']} | {row['batch']} x {row['crop']} | {row['steps']:,} | "
             f"{row['images_seen']:,} | {row['seconds_per_step']:.2f} | "
-            f"{mib(row['peak_bytes'])} | **{score(entry.miou)}**{several} | "
+            f"{mib(row['peak_bytes'])} | **{score(entry.miou)}**{_seeds(entry)} | "
             + " | ".join(groups)
             + f" | {entry.mean('test', 'pixel_accuracy'):.3f} |"
         )
     return lines
+
+
+def _seeds(entry: Entry) -> str:
+    """How far the seeds of an entry lie apart; empty where there is one."""
+    if len(entry.rows) < 2:
+        return ""
+    return f" ({score(entry.low)} to {score(entry.high)}, {len(entry.rows)} seeds)"
 
 
 def score(value: float) -> str:
@@ -69,10 +71,10 @@ def _render_factors(mine: Sequence[Entry], found: Sequence[Entry]) -> str:
         "",
         "From the recipe (exact, cosine, D = 64, learned T), each line changes one thing. The "
         "change has a bootstrap interval over the classes, paired; it does not know what another "
-        "seed would give.",
+        "seed would give: numbers are of the first, unless a column says more.",
         "",
-        "| what | mIoU | change | rare | steps | s / step |",
-        "|---|---:|---:|---:|---:|---:|",
+        "| what | mIoU | change | mean where there are more seeds | rare | steps | s / step |",
+        "|---|---:|---:|---:|---:|---:|---:|",
     ]
     base = pick(found, "ours", experiment="budgets", memory=mine[0].first["memory"])
     for entry in ([base] if base else []) + sorted(mine, key=lambda e: -e.miou):
@@ -81,8 +83,9 @@ def _render_factors(mine: Sequence[Entry], found: Sequence[Entry]) -> str:
             paired = interval(base.first, row)
             change = f"{paired.change:+.3f} ({paired.low:+.3f} to {paired.high:+.3f})"
         rare = score(row["test"]["groups"]["rare"]["miou"])  # of the same seed as the rest
+        mean = f"{score(entry.miou)}{_seeds(entry)}" if len(entry.rows) > 1 else ""
         lines.append(
-            f"| {row['title']} | {score(row['test']['miou'])} | {change} | {rare} | "
+            f"| {row['title']} | {score(row['test']['miou'])} | {change} | {mean} | {rare} | "
             f"{row['steps']:,} | {row['seconds_per_step']:.2f} |"
         )
     return "\n".join([*lines, "", machines(mine)])
