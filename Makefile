@@ -34,9 +34,11 @@ docs: $(TEST_INSTALLED) ## run the notebooks (ARGS: names of some), build the si
 docs-pages: $(TEST_INSTALLED) ## build the site alone, in seconds; notebooks rendered before stay
 	$(BIN)/python docs/build_site.py docs/_build
 
-# Files go to the cores as wholes: their tests share what is slow to make, a browser too.
+# Files go to the cores as wholes: their tests share what is slow to make, a browser too. In the
+# order of tests/conftest.py, the long ones first; xdist's own would begin the long ones, which have
+# few tests, last, and leave cores idle.
 # Those with a browser come in a second run: playwright's event loop stays in its process.
-PARALLEL ?= -n auto --dist loadfile
+PARALLEL ?= -n auto --dist loadfile --no-loadscope-reorder
 
 test: lint ## lint, then run all tests but the slow ones; prints pytest's summaries
 	$(BIN)/python -m pytest -m "not slow and not browser" $(PARALLEL) $(ARGS) || [ $$? = 5 ] # 5: ARGS leave none

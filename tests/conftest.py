@@ -28,6 +28,8 @@ if TYPE_CHECKING:
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
+LONG_FILES = ("test_jupyterlab.py", "test_notebooks_run.py", "test_processes.py", "test_faults.py")
+
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
 # A machine that is busy with something else is slow, and no test is wrong for that.
@@ -42,6 +44,11 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         default=None,
         help="keep the browser tests' screenshots here (default: a temporary folder)",
     )
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Long files come first: one that begins last keeps a core busy while the others idle."""
+    items.sort(key=lambda item: item.path.name not in LONG_FILES)
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import platform
 from pathlib import Path
 
 import pytest
@@ -41,12 +42,14 @@ def test_results_are_counted_and_failures_named() -> None:
     }
 
 
-def test_a_row_takes_the_place_of_the_earlier_one(tmp_path: Path) -> None:
+def test_a_row_takes_the_place_of_the_one_of_the_same_name_and_python(tmp_path: Path) -> None:
     (tmp_path / "results.xml").write_text(RESULTS)
     (tmp_path / "pyproject.toml").write_text(PROJECT)
     file = tmp_path / "rows.json"
-    file.write_text(json.dumps([{"name": "minimum"}, {"name": "newest"}]))
+    here = platform.python_version()
+    there = [("minimum", here), ("minimum", "3.9.9"), ("newest", here)]
+    file.write_text(json.dumps([{"name": name, "python": python} for name, python in there]))
     assert not record("minimum", tmp_path / "results.xml", file, tmp_path / "pyproject.toml")
     rows = json.loads(file.read_text())
-    assert [row["name"] for row in rows] == ["minimum", "newest"]
-    assert rows[0]["passed"] == 2 and set(rows[0]["versions"]) == {"numpy", "onnx", "onnxruntime"}
+    assert [(row["name"], row["python"]) for row in rows] == [there[1], there[0], there[2]]
+    assert rows[1]["passed"] == 2 and set(rows[1]["versions"]) == {"numpy", "onnx", "onnxruntime"}

@@ -88,7 +88,7 @@ def test_versions_and_failures_are_told() -> None:
     line = "| minimum | 3.11.7 | 2.11.0 | 1.0.19 | 2.1.0 | 3.0.0 | 1.67.0 | 6.3.0 | 0.61.0 |"
     assert f"{line} 3,700 | 25 | 0 |" in render_bounds([good])
     bad = render_bounds([{**good, "failed": ["tests.a::two"]}])
-    assert f"{line} 3,700 | 25 | 1 |" in bad and "- minimum: `tests.a::two`" in bad
+    assert f"{line} 3,700 | 25 | 1 |" in bad and "- minimum, 3.11.7: `tests.a::two`" in bad
 
 
 def test_files_that_tests_hardly_reach_are_named() -> None:

@@ -73,8 +73,13 @@ def outcome(results: str) -> dict[str, int | list[str]]:
     return {"passed": passed, "skipped": counts["skipped"], "failed": sorted(failed)}
 
 
+def _which(row: dict[str, Any]) -> tuple[str, list[int]]:
+    """What a row replaces: its name, and its Python without the last number."""
+    return row["name"], [int(part) for part in row["python"].split(".")[:2]]
+
+
 def record(name: str, results: Path, file: Path, pyproject: Path = Path("pyproject.toml")) -> bool:
-    """Puts a row into a file of rows, in place of the earlier one of that name.
+    """Puts a row into a file of rows, in place of the earlier one of that name and Python.
 
     Returns:
         Whether all tests passed.
@@ -87,7 +92,7 @@ def record(name: str, results: Path, file: Path, pyproject: Path = Path("pyproje
         "versions": {one: metadata.version(one) for one in sorted(set(names))},
     }
     rows = json.loads(file.read_text("utf-8")) if file.exists() else []
-    rows = sorted([*(one for one in rows if one["name"] != name), row], key=lambda one: one["name"])
+    rows = sorted([*(one for one in rows if _which(one) != _which(row)), row], key=_which)
     from workbench.runs import write_json
 
     write_json(file, rows)

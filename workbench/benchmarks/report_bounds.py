@@ -40,7 +40,9 @@ def render_bounds(rows: Sequence[Row]) -> str:
         f"| {row['passed']:,} | {row['skipped']} | {len(row['failed'])} |"
         for row in rows
     ]
-    failed = [f"- {row['name']}: `{test}`" for row in rows for test in row["failed"]]
+    failed = [
+        f"- {row['name']}, {row['python']}: `{test}`" for row in rows for test in row["failed"]
+    ]
     return _BOUNDS.format(
         shown=" | ".join(_SHOWN),
         lines="---|" * len(_SHOWN),
