@@ -228,8 +228,8 @@ class Published(SegmentationLoss):
         super().__init__(settings, distance)
         if distance != "euclidean" or settings.logit_adjustment > 0:
             raise ConfigError(
-                "loss.name: published knows only --model.distance euclidean and no "
-                "logit adjustment; take nearest for others"
+                "loss.name: published knows only --model.distance euclidean and "
+                "--loss.logit_adjustment 0; set both, or take nearest"
             )
 
     def forward(
