@@ -117,7 +117,7 @@ real-photos: $(TEST_INSTALLED) ## train on the real ADE20K and VOC samples in RE
 	$(BIN)/python docs/real_photos.py $(REALDATA) $(ARGS)
 
 screenshots: $(TEST_INSTALLED) ## photograph every page of the app into docs/images
-	$(BIN)/python -m pytest -m browser --screenshots docs/images $(ARGS)
+	$(BIN)/python -m pytest -m browser --screenshots=docs/images $(ARGS)
 
 BENCH = $(BIN)/workbench bench
 

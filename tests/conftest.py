@@ -111,7 +111,7 @@ def browser(chromium: str) -> Iterator[Browser]:
 
 @pytest.fixture(scope="session")
 def screenshots(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Folder for screenshots: `--screenshots DIR`, else a temporary one."""
+    """Folder for screenshots: `--screenshots=DIR`, else a temporary one."""
     chosen = request.config.getoption("--screenshots")
     if chosen is None:
         return tmp_path_factory.mktemp("screenshots")

@@ -60,17 +60,18 @@ def test_from_the_table_to_the_picture(
 ) -> None:
     page = open_page("/failures")
     page.get_by_text(f"{len(failing)} of {len(failing)} failing classes").wait_for()
-    never = failing[failing["reason"] == "never_predicted"]
-    page.get_by_role("button", name=f"never predicted · {len(never)}").click()
-    page.get_by_text(f"{len(never)} of {len(failing)} failing classes").wait_for()
+    swallowed = failing[failing["reason"] == "swallowed"]
+    assert 0 < len(swallowed) < len(failing)
+    page.get_by_role("button", name=f"swallowed by another class · {len(swallowed)}").click()
+    page.get_by_text(f"{len(swallowed)} of {len(failing)} failing classes").wait_for()
     settle(page)
     pick_first_row(page)
     class_id = chosen(page)
-    assert class_id in never.index
-    row = never.loc[class_id]
+    assert class_id in swallowed.index
+    row = swallowed.loc[class_id]
     page.locator("h3", has_text=row["name"]).wait_for()
     pixels = f"{row['truth_pixels']:,} labelled pixels"
-    page.get_by_text(re.compile(f"^Not one of its {pixels} in")).wait_for()
+    page.get_by_text(re.compile(rf"[\d,]+ of its {pixels} \(.+\) go to")).wait_for()
     page.get_by_text(re.compile("^In the class table")).wait_for()
     is_well(page)
 
