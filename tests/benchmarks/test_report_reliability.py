@@ -65,7 +65,8 @@ def test_cases_and_findings_are_counted() -> None:
     assert "| mask | 7,000 | 12 | 0.250 | 3.0 | 0 |" in page
     assert "| status | 2,000 | 12 | 0.250 | 3.0 | 5 |" in page
     assert "in 3 minutes" in page and "--cases 9000 --seed 3" in page
-    assert "**No findings.**" in render_fuzz([fuzz("mask", 7000)])
+    quick = render_fuzz([{**fuzz("mask", 7000), "seconds": 74.2}])
+    assert "**No findings.**" in quick and "in 74 seconds" in quick
 
 
 def test_growth_of_a_training_is_told() -> None:

@@ -15,7 +15,7 @@ from workbench.benchmarks.report_coverage import render_coverage
 from workbench.benchmarks.report_load import render_load
 from workbench.benchmarks.report_numbers import render_mutations, render_precision
 from workbench.benchmarks.report_soak import render_soak
-from workbench.benchmarks.report_text import host, mib, seconds
+from workbench.benchmarks.report_text import duration, host, mib, seconds
 from workbench.benchmarks.rows import Row, read_rows
 from workbench.errors import DataError
 from workbench.runs import write_text
@@ -100,7 +100,7 @@ exception, more than 10 s of a processor, more than 2 GiB of memory, a process t
 **{findings}.** "Read all the same" is what damage did not reach, or what its reader passes over \
 on purpose (a cut line of the metrics).
 
-Made on {place}, seed {seed}, in {minutes:.0f} minutes:
+Made on {place}, seed {seed}, in {took}:
 
 ```sh
 PYTHONPATH=tests python -m helpers.fuzz --cases {asked} --seed {seed} \\
@@ -174,7 +174,7 @@ def render_fuzz(rows: Sequence[Row]) -> str:
         findings=f"{found:,} findings" if found else "No findings",
         place=host(rows[0]["machine"]),
         seed=rows[0]["seed"],
-        minutes=sum(row["seconds"] for row in rows) / 60,
+        took=duration(sum(row["seconds"] for row in rows)),
         asked=rows[0]["asked"],
     )
 

@@ -25,6 +25,11 @@ def seconds(value: float | None) -> str:
     return f"{value:,.0f}" if value >= 100 else f"{value:#.3g}".rstrip(".")
 
 
+def duration(value: float) -> str:
+    """Seconds as one would say them: minutes from two on."""
+    return f"{value / 60:.0f} minutes" if value >= 120 else f"{value:.0f} seconds"
+
+
 def significant(value: float) -> str:
     """A ratio."""
     return f"{value:.2f}" if value < 10 else f"{value:,.0f}"
