@@ -23,6 +23,11 @@ _REPEAT = (
 )
 _ADJUST = "Keep frequent classes from outvoting it: train with `--loss.logit_adjustment 1`."
 _BALANCE = "Draw its pixels more often: train with `--loss.balance inverse_sqrt`."
+_LESS = "Rare classes are favoured; favour them less: a smaller `--loss.logit_adjustment`."
+_LESS_THAN_OTHER = (
+    "Where {other} is the rarer of the two, favour rare classes less: a smaller "
+    "`--loss.logit_adjustment`."
+)
 _MERGE = (
     "If {other} is the same thing to you, merge the two on the Vocabulary page: no training needed."
 )
@@ -41,7 +46,7 @@ REMEDIES: Final[dict[str, tuple[str, ...]]] = {
         "Or add it from a few clicked pixels on the Vocabulary page: no training needed.",
     ),
     "never_predicted": (_MORE_IMAGES, _REPEAT, _ADJUST),
-    "swallowed": (_MERGE, _APART, _REPEAT),
+    "swallowed": (_MERGE, _APART, _REPEAT, _LESS_THAN_OTHER),
     "boundary_only": (
         "Draw finer outlines: train with `--model.output_stride 8` (network deeplabv3plus).",
         "Show it larger: a wider `--data.scale`, such as [0.5,3.0], or a larger `--data.crop`.",
@@ -52,23 +57,25 @@ REMEDIES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "mostly_false_alarms": (
         "Label more images of {other}, whose pixels it takes.",
-        "If the loss favours rare classes, favour them less: a smaller `--loss.logit_adjustment`.",
+        _LESS,
         _MERGE,
     ),
 }
 """What may help, by reason code; ``{other}`` is the class it is confused with."""
 
 
-def _adjusted(loss: Row) -> bool:
+def _adjustment(loss: Row) -> float:
     strength = loss.get("logit_adjustment")
-    return isinstance(strength, (int, float)) and strength >= 1
+    return strength if isinstance(strength, (int, float)) else 0.0
 
 
-_TAKEN: Final[dict[str, Callable[[Row], bool]]] = {
-    _ADJUST: _adjusted,
+_POINTLESS: Final[dict[str, Callable[[Row], bool]]] = {
+    _ADJUST: lambda loss: _adjustment(loss) >= 1,
     _BALANCE: lambda loss: loss.get("balance") == "inverse_sqrt",
+    _LESS: lambda loss: _adjustment(loss) <= 0,
+    _LESS_THAN_OTHER: lambda loss: _adjustment(loss) <= 0,
 }
-"""Whether a remedy is what the run was trained with already, from the settings of its loss."""
+"""Whether a remedy changes nothing, from the settings of the loss the run was trained with."""
 
 
 def remedies(code: str, other: str | None, settings: Row) -> list[str]:
@@ -77,14 +84,15 @@ def remedies(code: str, other: str | None, settings: Row) -> list[str]:
     Args:
         code: The reason; an unknown one has no remedy.
         other: The class it is confused with, safe for Markdown; None leaves out what needs it.
-        settings: Of the run, as its file has them; what it was trained with is left out.
+        settings: Of the run, as its file has them; what would change nothing is left out.
     """
     loss = settings.get("loss")
     trained_with = loss if isinstance(loss, dict) else {}
     return [
         line.format(other=other)
         for line in REMEDIES.get(code, ())
-        if (other or "{other}" not in line) and not (line in _TAKEN and _TAKEN[line](trained_with))
+        if (other or "{other}" not in line)
+        and not (line in _POINTLESS and _POINTLESS[line](trained_with))
     ]
 
 

@@ -77,3 +77,5 @@ def test_readme_says_what_was_measured(demo: RunDirectory, repository: Path) -> 
     for group in ("rare", "common", "frequent", "stuff"):
         assert f"{summary['groups'][group]['miou']:.3f}" in readme
     assert f"{demo.metrics()['seconds'].max() / 60:.0f} minutes" in readme
+    below = (demo.read_per_class("val")["iou"] < 0.25).sum()
+    assert f"{below} classes stay below an IoU of 0.25" in readme

@@ -264,6 +264,16 @@ def test_remedies_the_run_was_trained_with_are_left_out() -> None:
     assert "--data.repeat_threshold" in left
 
 
+@pytest.mark.parametrize("reason", ["swallowed", "mostly_false_alarms"])
+def test_favouring_rare_classes_less_is_advised_where_they_are_favoured(reason: str) -> None:
+    plain, adjusted = (
+        " ".join(explain.remedies(reason, "X", {"loss": {"logit_adjustment": strength}}))
+        for strength in (0.0, 1.0)
+    )
+    assert "a smaller `--loss.logit_adjustment`" not in plain
+    assert "a smaller `--loss.logit_adjustment`" in adjusted
+
+
 @pytest.mark.parametrize(
     ("reason", "taken_by", "victims", "other"),
     [

@@ -89,7 +89,7 @@ METHODS: Final[dict[str, tuple[str, dict[str, str]]]] = {
 """Key -> (title, settings laid over the experiment's base)."""
 
 DEFAULT: Final = "ours-adjusted"
-"""Whose settings the preset "default" has: the best on dev so far."""
+"""The method whose settings the preset "default" has."""
 
 COSTS_AS: Final = dict.fromkeys(
     ("ours-t20", "ours-t40", "ours-even", "ours-adjusted", "ours-adjusted-half", "ours-repeat"),
