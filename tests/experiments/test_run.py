@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
 
@@ -16,7 +17,7 @@ from workbench.evaluation.iou import Counts
 from workbench.experiments.budget import Rates
 from workbench.experiments.cell import rounded_iou, split_halves
 from workbench.experiments.plan import get_experiment
-from workbench.experiments.run import RATES, read_cells, run_experiment, standing
+from workbench.experiments.run import RATES, cell_file, read_cells, run_experiment, standing
 
 
 @pytest.fixture(scope="module")
@@ -77,6 +78,21 @@ def test_a_lost_file_is_made_from_the_finished_run(folder: Path) -> None:
     (after,) = read_cells(experiment, folder / "out")
     assert after["test_iou"] == before["test_iou"]
     assert after["curve"] == before["curve"]
+
+
+def test_budgets_that_allow_the_same_steps_share_a_training(folder: Path, tmp_path: Path) -> None:
+    plan = get_experiment("smoke")
+    tight = plan.cells[0]
+    roomy = dataclasses.replace(tight, memory=8 * tight.memory)
+    other_seed = dataclasses.replace(tight, seed=1)
+    plan = dataclasses.replace(plan, cells=(tight, roomy, other_seed))
+    run_experiment(plan, folder / "out", data=folder / "data", work=tmp_path)
+    first, second, third = read_cells(plan, folder / "out")
+    assert [path.name for path in (tmp_path / "smoke").iterdir()] == [other_seed.name]
+    assert second == first | {"cell": roomy.name, "memory": roomy.memory}
+    assert third["curve"] != first["curve"]
+    for cell in (roomy, other_seed):
+        cell_file(folder / "out" / "smoke", cell).unlink()
 
 
 def test_the_list_shows_what_is_done(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:

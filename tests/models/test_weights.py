@@ -11,6 +11,7 @@ import pytest
 import timm
 import torch
 from safetensors.torch import save_file
+from timm.models.vision_transformer import checkpoint_filter_fn
 from torch import Tensor, nn
 
 from workbench import config
@@ -89,6 +90,31 @@ def test_a_backbone_begins_with_the_weights_of_its_file(
     for name in names:
         key = name.replace("_", ".")
         assert torch.equal(own[key] if key in own else own[f"model.{key}"], state[name])
+
+
+@pytest.mark.parametrize(
+    ("backbone", "made_for"),
+    [
+        ("vit_tiny_patch16_224", {"patch_size": 14, "img_size": 518}),  # as DINOv2's are
+        ("vit_tiny_patch16_224", {"img_size": 384}),
+        ("deit_tiny_distilled_patch16_224", {"patch_size": 8}),
+    ],
+)
+def test_a_transformers_patches_are_resampled_as_timm_does(
+    backbone: str, made_for: dict[str, int], tmp_path: Path
+) -> None:
+    pytest.importorskip("segmentation_models_pytorch")
+    torch.manual_seed(3)
+    state = timm.create_model(backbone, **made_for).state_dict()
+    expected = checkpoint_filter_fn(dict(state), timm.create_model(backbone))
+    path = file_of(state, tmp_path / "w.safetensors")
+    for name in ("smp-dpt", "deeplabv3plus"):
+        settings = Model(network=name, backbone=backbone, weights=path, embedding_dim=6)
+        network: nn.Module = build_model(settings, 300).network
+        found = dict(network.backbone.named_parameters())
+        for part in ("pos_embed", "patch_embed.proj.weight"):
+            (own,) = (value for key, value in found.items() if key.endswith(part))
+            torch.testing.assert_close(own, expected[part], rtol=0, atol=0)
 
 
 @pytest.mark.parametrize(

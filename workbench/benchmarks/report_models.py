@@ -67,7 +67,8 @@ once; `--model.weights FILE` takes a local file (safetensors or a state dict), o
 another run; `--model.weights offline` those of the extra `offline-backbone`, for \
 `tf_efficientnet_lite0`, which need no network at all. Without network and file, one line names \
 these three. DPT's decoder doubles and halves its features, which patches of 14 pixels do not \
-allow: it takes such transformers (DINOv2) with patches of 16, whose weights timm resamples.
+allow: it takes such transformers (DINOv2) with patches of 16. Weights for patches of another \
+size, or for pictures of another size, are resampled as timm does, those of a file too.
 
 ## Your own network
 

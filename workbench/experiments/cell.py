@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -111,7 +110,7 @@ def run_cell(
             model, loss, vocabulary.groups, *collect_pixels(model, dataset, looked_at)
         ),
         "curve": thinned(metrics),
-        "config": config.to_dict(settings) | {"data": _portable(settings)},
+        "config": described(settings),
         "device": resolve_device("auto"),
         "machine": describe_machine(),
     }
@@ -128,9 +127,11 @@ def trained(settings: config.Run, path: Path) -> RunDirectory:
     return train(settings, path, resume=True)
 
 
-def _portable(settings: config.Run) -> Mapping[str, Any]:
-    data: dict[str, Any] = config.to_dict(settings)["data"]
-    return data | {"root": Path(settings.data.root).name}
+def described(settings: config.Run) -> dict[str, Any]:
+    """All settings of a training as plain values, of its data's folder only the name."""
+    found = config.to_dict(settings)
+    found["data"] = found["data"] | {"root": Path(settings.data.root).name}
+    return found
 
 
 def split_halves(pictures: list[T]) -> dict[str, list[T]]:

@@ -75,7 +75,8 @@ Evaluation: all classes the truth shows, mean IoU.
 - **Equal memory.** A training step may take {", ".join(f"{m / GIB:g}" for m in _memories())} GiB \
 beyond what the process has before it, measured in a fresh process. Each method gets the first \
 batch of this list that fits: {batches}. No method gets more than {BATCHES[0][0]} pictures, so \
-those that fit the tightest memory at full batch are the same in the larger ones.
+those that fit the tightest memory at full batch are the same in the larger ones; where two \
+budgets give a method the same settings, one training stands for both.
 - **Equal time.** {experiment.seconds:g} s of training. The time of a step (reading included) is \
 measured beforehand, the smallest of three medians; the number of steps follows, so that a cell's \
 result does not depend on what else the machine did.

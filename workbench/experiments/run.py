@@ -11,8 +11,8 @@ from typing import Any, NamedTuple
 import torch
 
 from workbench.errors import ConfigError
-from workbench.experiments.budget import Rates, fit_all
-from workbench.experiments.cell import make_world, run_cell
+from workbench.experiments.budget import Rate, Rates, fit_all, scheduled
+from workbench.experiments.cell import described, make_world, run_cell
 from workbench.experiments.plan import Cell, Experiment
 from workbench.progress import say
 from workbench.runs import write_json
@@ -70,10 +70,27 @@ def run_experiment(
             if cell.name not in fitting:
                 continue
             say(f"cell {number} of {len(todo)}: {cell.name}")
-            row = run_cell(experiment, cell, fitting[cell.name], roots[cell.world.name], work)
+            root = roots[cell.world.name]
+            row = _same_training(experiment, cell, fitting[cell.name], root, out)
+            row = row or run_cell(experiment, cell, fitting[cell.name], root, work)
             write_json(cell_file(folder, cell), row)
             say(f"  test mIoU {row['test']['miou']:.4f} after {row['steps']:,} steps")
     return standing(experiment.cells, folder)
+
+
+def _same_training(
+    experiment: Experiment, cell: Cell, rate: Rate, root: str, out: Path
+) -> dict[str, Any] | None:
+    """The result of a cell that came out with the very same settings, as this cell's.
+
+    Where the largest batch fits two memory budgets, both ask for one training.
+    """
+    settings = described(scheduled(experiment, cell, rate, root))
+    for row in read_cells(experiment, out):
+        if row["config"] == settings:
+            say(f"  the same training as {row['cell']}")
+            return row | {"cell": cell.name, "memory": cell.memory, "length": cell.length}
+    return None
 
 
 def cell_file(folder: Path, cell: Cell) -> Path:

@@ -10,6 +10,7 @@ from __future__ import annotations
 import contextlib
 import dataclasses
 import importlib.util
+import math
 from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -204,16 +205,45 @@ def load_backbone(backbone: nn.Module, state: Mapping[str, Tensor], name: str, s
     inside = {n.split("backbone.", 1)[1]: v for n, v in state.items() if "backbone." in n}
     given = _unwrapped(inside or state)
     files = {_canonical(n): n for n in given}
-    own = {_canonical(n): n for n in _unwrapped(backbone.state_dict())}
-    places = dict(zip(own, backbone.state_dict(), strict=True))
+    state = backbone.state_dict()
+    places = dict(zip(map(_canonical, _unwrapped(state)), state, strict=True))
     whole = _names_of_whole(name)
     unknown = [
         n
         for c, n in files.items()
         if whole and c not in places and c not in whole and n.split(".")[0] not in _HEADS
     ]
-    fits = {key: given[files[c]] for c, key in places.items() if c in files}
+    fits = {
+        key: _with_patches_of(state[key], given[files[c]], key)
+        for c, key in places.items()
+        if c in files
+    }
     _load(backbone, fits, unknown, source)
+
+
+def _with_patches_of(own: Tensor, given: Tensor, name: str) -> Tensor:
+    """A transformer's weights for the patches it has here, in pixels and in number.
+
+    Resampled as timm does with those that it downloads; anything else is left as it is.
+    """
+    if given.shape == own.shape or given.dim() != own.dim():
+        return given
+    from timm.layers.patch_embed import resample_patch_embed
+    from timm.layers.pos_embed import resample_abs_pos_embed
+
+    resampled: Tensor
+    if name.endswith("patch_embed.proj.weight") and given.shape[:2] == own.shape[:2]:
+        resampled = resample_patch_embed(given.float(), list(own.shape[2:]))
+        return resampled
+    if name.endswith("pos_embed") and own.dim() == 3 and given.shape[2] == own.shape[2]:
+        for tokens in range(3):  # of the class and of distillation come before the patches
+            before, after = (math.isqrt(tensor.shape[1] - tokens) for tensor in (given, own))
+            if (before**2, after**2) == (given.shape[1] - tokens, own.shape[1] - tokens):
+                resampled = resample_abs_pos_embed(
+                    given.float(), [after, after], [before, before], num_prefix_tokens=tokens
+                )
+                return resampled
+    return given
 
 
 def _canonical(name: str) -> str:
