@@ -53,13 +53,14 @@ def loaded(names: str) -> tuple[set[str], float]:
 
 
 def test_the_door_opens_quickly_and_loads_nothing_heavy() -> None:
-    """Under 1.5 s of work: processor time, which a busy machine does not make longer."""
-    tries = []
-    for _ in range(3):
-        packages, seconds = loaded("app.data")
+    """What it adds to Streamlit and pandas is little; beside them, so that any machine will do."""
+    tries: dict[str, list[float]] = {"app.data": [], "streamlit, pandas": []}
+    for names in [*tries] * 2:
+        packages, seconds = loaded(names)
         assert packages == set()
-        tries.append(seconds)
-    assert min(tries) < 1.5, tries
+        tries[names].append(seconds)
+    ours, theirs = map(min, tries.values())
+    assert ours < 1.4 * theirs, tries
 
 
 @pytest.mark.parametrize("module", ["app.shell", "app.data_machine", "app.memory_frames"])

@@ -1,51 +1,181 @@
-"""Several real processes of one job, as a launcher starts them."""
+"""Several real processes of one job, forked where everything is imported already.
+
+A launcher starts an interpreter for each, which imports for longer than a test trains.
+"""
 
 from __future__ import annotations
 
+import json
 import os
+import runpy
+import signal
 import socket
 import subprocess
 import sys
-from collections.abc import Sequence
+import time
+import traceback
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+_PRELOADED = ("torch._dynamo", "accelerate", "torch.utils.tensorboard", "workbench.trainers")
 
 
-def start_together(world: int, command: Sequence[object]) -> list[subprocess.Popen[str]]:
-    """Starts `python COMMAND` as the processes of one job, on the CPU and over gloo."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
-    place["CUDA_VISIBLE_DEVICES"] = ""  # one GPU is too few for two, and adds up otherwise
-    return [
-        subprocess.Popen(
-            [sys.executable, *map(str, command)],
-            env={**os.environ, **place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdin=subprocess.DEVNULL,
+class Process:
+    """A forked `python COMMAND`, with what tests use of subprocess.Popen."""
+
+    def __init__(self, home: Home, pid: int, said: tuple[Path, Path]) -> None:
+        """To be made by ``Home.start``; ``said`` is where standard output and error go."""
+        self.pid = pid
+        self.returncode: int | None = None
+        self._home, self._said = home, said
+
+    def poll(self) -> int | None:
+        """Its exit code, minus the signal's number after a signal; None while it lives."""
+        return self._wait(0)
+
+    def end(self, timeout: float) -> subprocess.CompletedProcess[str]:
+        """Waits for it.
+
+        Raises:
+            TimeoutExpired: It goes on.
+        """
+        code = self._wait(timeout)
+        if code is None:
+            raise subprocess.TimeoutExpired(str(self.pid), timeout)
+        out, err = (path.read_text("utf-8") for path in self._said)
+        return subprocess.CompletedProcess([], code, out, err)
+
+    def _wait(self, timeout: float) -> int | None:
+        if self.returncode is None:
+            self.returncode = self._home.ask({"wait": self.pid, "timeout": timeout})
+        return self.returncode
+
+
+class Home:
+    """The process that forks; commands are its children."""
+
+    def __init__(self, folder: Path) -> None:
+        """Imports, which takes a while; what commands say is kept in a folder."""
+        self._folder, self._count = folder, 0
+        self._server = subprocess.Popen(
+            [sys.executable, __file__],
+            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},  # one GPU adds up otherwise than two
+            stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
         )
-        for rank in range(world)
-    ]
+
+    def ask(self, request: dict[str, Any]) -> Any:
+        """One answer of the process."""
+        assert self._server.stdin is not None and self._server.stdout is not None
+        self._server.stdin.write(f"{json.dumps(request)}\n")
+        self._server.stdin.flush()
+        return json.loads(self._server.stdout.readline())
+
+    def start(self, world: int, *command: object) -> list[Process]:
+        """Starts `python COMMAND` as the processes of one job, on the CPU and over gloo."""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            port = probe.getsockname()[1]
+        place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
+        started = []
+        for rank in range(world):
+            self._count += 1
+            said = tuple(self._folder / f"{self._count}.{name}" for name in ("out", "err"))
+            request = {
+                "command": [*map(str, command)],
+                "said": [*map(str, said)],
+                "env": {**place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
+            }
+            started.append(Process(self, self.ask(request), (said[0], said[1])))
+        return started
+
+    def run(self, world: int, *command: object) -> list[subprocess.CompletedProcess[str]]:
+        """`python COMMAND` in several processes, to their end."""
+        return end_of(self.start(world, *command))
+
+    def close(self) -> None:
+        """Ends the process that forks."""
+        self._server.communicate()
 
 
 def end_of(
-    processes: Sequence[subprocess.Popen[str]], timeout: float = 120.0
+    processes: Sequence[Process], timeout: float = 120.0
 ) -> list[subprocess.CompletedProcess[str]]:
     """Waits for all of them, and kills what is left after a while."""
-    ended = []
     try:
-        for process in processes:
-            out, err = process.communicate(timeout=timeout)
-            ended.append(subprocess.CompletedProcess(process.args, process.returncode, out, err))
+        return [process.end(timeout) for process in processes]
     finally:
         for process in processes:
             if process.poll() is None:
-                process.kill()
-                process.communicate()
-    return ended
+                os.kill(process.pid, signal.SIGKILL)
+                process.end(10)
 
 
-def run_together(world: int, *command: object) -> list[subprocess.CompletedProcess[str]]:
-    """`python COMMAND` in several processes, to their end."""
-    return end_of(start_together(world, command))
+@contextmanager
+def home(folder: Path) -> Iterator[Home]:
+    """A process that forks, for as long as it is used."""
+    made = Home(folder)
+    try:
+        yield made
+    finally:
+        made.close()
+
+
+def _serve() -> None:
+    for name in _PRELOADED:
+        __import__(name)
+    for line in sys.stdin:
+        request = json.loads(line)
+        if "wait" in request:
+            answer = _wait(request["wait"], request["timeout"])
+        elif (answer := os.fork()) == 0:
+            _become(request)
+        sys.stdout.write(f"{json.dumps(answer)}\n")
+        sys.stdout.flush()
+
+
+def _wait(pid: int, timeout: float) -> int | None:
+    pause, end = 0.002, time.monotonic() + timeout
+    while True:
+        done, status = os.waitpid(pid, os.WNOHANG)
+        if done:
+            return os.waitstatus_to_exitcode(status)
+        if time.monotonic() >= end:
+            return None
+        time.sleep(pause)
+        pause = min(0.02, 1.5 * pause)
+
+
+def _become(request: dict[str, Any]) -> None:
+    """Does what `python COMMAND` does, and ends."""
+    code: object = 0
+    try:
+        paths = (os.devnull, *request["said"])
+        flags = (os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT] * 2)
+        for descriptor, (path, flag) in enumerate(zip(paths, flags, strict=True)):
+            os.dup2(os.open(path, flag, 0o666), descriptor)
+        modes = ("r", "w", "w")  # for as long as the process lives
+        sys.stdin, sys.stdout, sys.stderr = (open(n, m) for n, m in enumerate(modes))  # noqa: SIM115
+        os.environ.update(request["env"])
+        kind, what, *sys.argv[1:] = request["command"]
+        if kind == "-m":
+            runpy.run_module(what, run_name="__main__", alter_sys=True)
+        else:
+            sys.argv[0] = kind
+            exec(compile(what, "<string>", "exec"), {"__name__": "__main__"})
+    except SystemExit as stop:
+        code = stop.code
+    except BaseException:
+        traceback.print_exc()
+        code = 1
+    finally:
+        sys.stdout.flush()
+        sys.stderr.flush()
+        os._exit(code if isinstance(code, int) else 1 if code else 0)
+
+
+if __name__ == "__main__":
+    _serve()

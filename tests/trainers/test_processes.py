@@ -6,14 +6,17 @@ import json
 import os
 import shutil
 import signal
+import subprocess
+import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pandas as pd
 import pytest
-from helpers.processes import end_of, run_together, start_together
+from helpers.processes import Home, end_of, home
 
 from workbench.runs import RunDirectory
 
@@ -42,18 +45,24 @@ def same_curve(one: pd.DataFrame, other: pd.DataFrame) -> None:
 
 
 @pytest.fixture(scope="module")
-def alone(shapeworld: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def jobs(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    with home(tmp_path_factory.mktemp("said")) as made:
+        yield made
+
+
+@pytest.fixture(scope="module")
+def alone(jobs: Home, shapeworld: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "alone"
-    (done,) = run_together(1, *train(run, shapeworld))
+    (done,) = jobs.run(1, *train(run, shapeworld))
     assert done.returncode == 0, done.stderr
     return run
 
 
 @pytest.fixture(scope="module")
-def together(shapeworld: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def together(jobs: Home, shapeworld: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run by two processes; the second is told of, and writes, nothing."""
     run = tmp_path_factory.mktemp("runs") / "together"
-    first, second = run_together(2, *train(run, shapeworld, "--json"))
+    first, second = jobs.run(2, *train(run, shapeworld, "--json"))
     assert first.returncode == 0, first.stderr
     assert second.returncode == 0, second.stderr
     assert json.loads(first.stdout)["step"] == STEPS
@@ -102,28 +111,30 @@ def cut(run: Path, copy: Path, step: int) -> Path:
 
 
 def test_one_process_goes_on_where_two_have_been(
-    alone: Path, together: Path, tmp_path: Path
+    jobs: Home, alone: Path, together: Path, tmp_path: Path
 ) -> None:
     run = cut(together, tmp_path / "run", 4)
-    (done,) = run_together(1, "-m", "workbench", "train", "--run", run, "--resume")
+    (done,) = jobs.run(1, "-m", "workbench", "train", "--run", run, "--resume")
     assert done.returncode == 0, done.stderr
     same_curve(curve(alone), curve(run))
 
 
-def test_two_processes_go_on_where_one_has_been(alone: Path, tmp_path: Path) -> None:
+def test_two_processes_go_on_where_one_has_been(jobs: Home, alone: Path, tmp_path: Path) -> None:
     run = cut(alone, tmp_path / "run", 4)
-    for process in run_together(2, "-m", "workbench", "train", "--run", run, "--resume"):
+    for process in jobs.run(2, "-m", "workbench", "train", "--run", run, "--resume"):
         assert process.returncode == 0, process.stderr
     same_curve(curve(alone), curve(run))
 
 
-def test_an_evaluation_in_shares_is_that_of_one_process(alone: Path, together: Path) -> None:
+def test_an_evaluation_in_shares_is_that_of_one_process(
+    jobs: Home, alone: Path, together: Path
+) -> None:
     evaluate = ("-m", "workbench", "evaluate", alone, "--save", 3, "--json")
-    assert run_together(1, *evaluate)[0].returncode == 0
+    assert jobs.run(1, *evaluate)[0].returncode == 0
     one = RunDirectory.open(alone)
     tables = [read("val") for read in (one.read_per_class, one.read_per_image_class)]
     summary, samples = one.read_summary("val"), one.samples("val")
-    first, second = run_together(2, *evaluate)
+    first, second = jobs.run(2, *evaluate)
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     assert second.stdout == "" and json.loads(first.stdout)["images"] == 8
     again = [read("val") for read in (one.read_per_class, one.read_per_image_class)]
@@ -136,10 +147,10 @@ def test_an_evaluation_in_shares_is_that_of_one_process(alone: Path, together: P
 
 @pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_killed_process_ends_the_job_with_a_line(
-    shapeworld: Path, tmp_path: Path, victim: int, cli: Any
+    jobs: Home, shapeworld: Path, tmp_path: Path, victim: int, cli: Any
 ) -> None:
     run = tmp_path / "run"
-    processes = start_together(2, train(run, shapeworld, "--train.steps", 5000))
+    processes = jobs.start(2, *train(run, shapeworld, "--train.steps", 5000))
     log, deadline = run / "metrics.jsonl", time.monotonic() + 100
     while not log.exists() or log.read_bytes().count(b'"loss"') < 5:
         assert time.monotonic() < deadline and not any(p.poll() for p in processes)
@@ -160,9 +171,9 @@ def test_a_killed_process_ends_the_job_with_a_line(
     assert json.loads(done.stdout)["step"] == last + 1
 
 
-def test_a_refusal_of_one_is_a_line_of_all(alone: Path, shapeworld: Path) -> None:
+def test_a_refusal_of_one_is_a_line_of_all(jobs: Home, alone: Path, shapeworld: Path) -> None:
     """Process 0 alone looks whether the folder is free; the other waits for it meanwhile."""
-    first, second = run_together(2, *train(alone, shapeworld))
+    first, second = jobs.run(2, *train(alone, shapeworld))
     assert first.returncode == second.returncode == 2
     assert "holds a run already" in first.stderr
     assert second.stderr.startswith("error (process 1): another process of this job has ended")
@@ -182,15 +193,17 @@ processes.leave()
 """
 
 
-def test_a_run_is_whole_when_any_process_goes_on(shapeworld: Path, tmp_path: Path) -> None:
-    for process in run_together(2, "-c", LAST, tmp_path / "run", shapeworld):
+def test_a_run_is_whole_when_any_process_goes_on(
+    jobs: Home, shapeworld: Path, tmp_path: Path
+) -> None:
+    for process in jobs.run(2, "-c", LAST, tmp_path / "run", shapeworld):
         assert process.stdout == "done 1 3\n", process.stderr
 
 
-def test_a_bad_loss_in_one_process_stops_both(shapeworld: Path, tmp_path: Path) -> None:
+def test_a_bad_loss_in_one_process_stops_both(jobs: Home, shapeworld: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     broken = ("--train.lr", 1e30, "--train.clip_norm", 0, "--train.warmup_steps", 0)
-    first, second = run_together(2, *train(run, shapeworld, *broken))
+    first, second = jobs.run(2, *train(run, shapeworld, *broken))
     assert first.returncode == second.returncode == 2
     kept = RunDirectory.open(run).bad_batch()
     assert kept is not None and len(kept["images"]) == 5  # of both
@@ -233,9 +246,9 @@ processes.leave()
 """
 
 
-def test_a_process_without_a_labelled_pixel_takes_part() -> None:
-    (alone,) = run_together(1, "-c", UNLABELLED)
-    first, second = run_together(2, "-c", UNLABELLED)
+def test_a_process_without_a_labelled_pixel_takes_part(jobs: Home) -> None:
+    (alone,) = jobs.run(1, "-c", UNLABELLED)
+    first, second = jobs.run(2, "-c", UNLABELLED)
     assert alone.returncode == first.returncode == second.returncode == 0, first.stderr
     right = json.loads(alone.stdout)
     for name, losses in json.loads(first.stdout).items():
@@ -245,7 +258,14 @@ def test_a_process_without_a_labelled_pixel_takes_part() -> None:
 
 def test_accelerate_launches_it(shapeworld: Path, alone: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
-    launcher = ("-m", "accelerate.commands.launch", "--num_processes", 2)
-    (done,) = run_together(1, *launcher, "--multi_gpu", *train(run, shapeworld))
+    launcher = ("-m", "accelerate.commands.launch", "--num_processes", 2, "--multi_gpu")
+    done = subprocess.run(
+        [sys.executable, *map(str, (*launcher, *train(run, shapeworld)))],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},
+        capture_output=True,
+        text=True,
+        timeout=240,
+        check=False,
+    )
     assert done.returncode == 0, done.stderr
     same_curve(curve(alone), curve(run))
