@@ -148,7 +148,7 @@ readme: $(APP_INSTALLED) ## make the README's table of what was measured, from b
 	$(BIN)/python -m workbench.experiments.readme benchmarks README.md
 
 reliability: $(TEST_INSTALLED) ## kill and starve commands, damage files, load the app, break formulas, and make docs/reliability.md (an hour and a half)
-	PYTHONPATH=tests $(BIN)/python -m helpers.faults --trials 210 \
+	PYTHONPATH=tests $(BIN)/python -m helpers.faults --trials 222 \
 	  --others train,evaluate,prepare,predict,project,export --json benchmarks/reliability/faults.json
 	PYTHONPATH=tests $(BIN)/python -m helpers.fuzz --cases 104000 --json benchmarks/reliability/fuzz.json
 	PYTHONPATH=tests $(BIN)/python -m helpers.load --sessions 20 --minutes 10 --warm-up 8 --json benchmarks/reliability/load.json
@@ -162,7 +162,7 @@ reliability-page: $(APP_INSTALLED) ## make docs/reliability.md from the rows in 
 
 experiments: $(APP_INSTALLED) ## train what docs/accuracy.md compares and is not there yet (hours; goes on where it was)
 	for name in budgets images factors classes; do $(BIN)/workbench experiment $$name $(ARGS); done
-	if [ -d $(REALDATA)/coco ]; then $(BIN)/workbench experiment photos --photos $(REALDATA)/coco $(ARGS); fi
+	if [ -d $(REALDATA)/coco ]; then for name in photos added; do $(BIN)/workbench experiment $$name --photos $(REALDATA)/coco $(ARGS); done; fi
 	$(MAKE) accuracy
 
 accuracy: $(APP_INSTALLED) ## make docs/accuracy.md from the trainings in benchmarks/accuracy

@@ -136,9 +136,9 @@ def _pictures(run: shell.Context, split: str, class_id: int, shown_in: int) -> N
         "show it]]"
     )
     if ranked.empty:
-        st.caption(
-            "None of the pictures kept with this run shows the class; "
-            "`workbench evaluate --save 0` keeps all."
+        shell.explain_missing(
+            "None of the pictures kept with this run shows the class. Keep all:",
+            f"{run.command('evaluate')} --save all",
         )
         return
     pages = -(-len(ranked) // gallery.PAGE)

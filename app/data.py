@@ -40,7 +40,8 @@ if TYPE_CHECKING:  # torch takes seconds to load: only what asks for a model pay
 
 T = TypeVar("T")
 
-_BROKEN = (WorkbenchError, OSError, ValueError, KeyError)
+BROKEN = (WorkbenchError, OSError, ValueError, KeyError, RuntimeError)
+"""What reading a run's files, or its network, may raise."""
 _THUMBNAIL = 72  # pixels, the longer side
 _MOST_THUMBNAILS = 4096  # of one split, about 2 kB each
 _DECODERS = ThreadPoolExecutor(2, "pictures")  # most of decoding is done outside of Python's lock
@@ -118,7 +119,7 @@ def is_run(path: str) -> bool:
 def _or_none(read: Callable[[], T]) -> T | None:
     try:
         return read()
-    except _BROKEN:
+    except BROKEN:
         return None
 
 
@@ -250,7 +251,7 @@ def thumbnails(path: str, split: str, ids: Iterable[str] | None = None) -> dict[
     made = zip(missing, _DECODERS.map(partial(_thumbnail, path, split), missing), strict=True)
     for image_id, url in made:
         while len(known) >= _MOST_THUMBNAILS:
-            known.pop(next(iter(known), ""), None)
+            known.pop(next(iter([*known]), ""), None)  # copied: other sessions add meanwhile
         have[image_id] = known[image_id] = url
     return {image_id: url for image_id in wanted if (url := have[image_id]) is not None}
 

@@ -17,14 +17,11 @@ from PIL import Image
 
 from app import data, garbage
 from app.pictures import Ids, PictureIndex, index_pictures
-from workbench.errors import WorkbenchError
 from workbench.runs import RunDirectory, Stamp, stamp
 
 if TYPE_CHECKING:  # torch takes seconds to load: only who looks into pixels pays for it
     from workbench.distances import ClassEmbeddings
     from workbench.inference.inspect import PixelFeatures
-
-_BROKEN = (WorkbenchError, OSError, ValueError, RuntimeError)
 
 
 class Lens(NamedTuple):
@@ -77,7 +74,7 @@ def has_model(path: str) -> bool:
 def _has_model(path: str, stamp: Stamp) -> bool:
     try:
         return RunDirectory(path).has_checkpoint()
-    except _BROKEN:
+    except data.BROKEN:
         return False
 
 
@@ -129,7 +126,7 @@ def lens(
     if loaded is None or features is None:
         return None
     classes = loaded.classes if edited is None else edited[0]
-    key = _digest(path, split, image_id, picture_stamp(path, split), version if edited else None)
+    key = digest(path, split, image_id, picture_stamp(path, split), version if edited else None)
     return Lens(features, classes, loaded.distance, key)
 
 
@@ -140,7 +137,7 @@ def own_lens(path: str, picture: Image.Image) -> Lens | None:
         return None
     pixels = np.asarray(picture)
     content = hashlib.sha256(pixels.tobytes()).hexdigest()
-    key = _digest(path, picture.size, content, stamp(path, "config", "vocabulary", "checkpoints"))
+    key = digest(path, picture.size, content, stamp(path, "config", "vocabulary", "checkpoints"))
     features = _own_features(key, pixels, loaded)
     return None if features is None else Lens(features, loaded.classes, loaded.distance, key)
 
@@ -153,7 +150,7 @@ def _own_features(
 
     try:
         return extract_features(_loaded.model, _pixels)
-    except _BROKEN:
+    except data.BROKEN:
         return None
 
 
@@ -180,6 +177,6 @@ def _maps(key: str, _seen: Lens) -> tuple[Ids, npt.NDArray[np.float32]]:
     return found.labels, values
 
 
-def _digest(*parts: object) -> str:
+def digest(*parts: object) -> str:
     """A short text for a key: it also goes to the browser, which no path need see."""
     return hashlib.sha256(repr(parts).encode()).hexdigest()[:24]

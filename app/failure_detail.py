@@ -125,10 +125,10 @@ def examples(chosen: Chosen) -> None:
     if worst.empty:
         counts = data.per_image_class(chosen.run.path, chosen.split)
         total = 0 if counts is None else int((counts["class_id"] == chosen.class_id).sum())
-        st.caption(
+        shell.explain_missing(
             f"The class is wrong in none of the {len(index.ids):,} pictures kept; truth or "
-            f"prediction has it in {total:,} images of this split. `workbench evaluate --save 0` "
-            "keeps all."
+            f"prediction has it in {total:,} images of this split. Keep all:",
+            f"{chosen.run.command('evaluate')} --save all",
         )
         return
     key = [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from typing import Any, Final
 
@@ -10,6 +9,7 @@ import numpy as np
 import numpy.typing as npt
 import pandas as pd
 
+from workbench.class_search import matching_classes
 from workbench.evaluation import failures
 from workbench.runs import PER_CLASS_COLUMNS
 
@@ -67,18 +67,6 @@ def selected_class(event: Mapping[str, Any] | None, table: pd.DataFrame) -> int 
     return None if picked is None else int(str(picked))
 
 
-def matches(table: pd.DataFrame, text: str) -> pd.Series[bool]:
-    """Rows whose name holds every word of the text, or whose id is the number it is."""
-    words = text.lower().split()
-    names = table["name"].astype(str).str.lower()
-    hit = pd.Series(True, index=table.index)
-    for word in words:
-        hit &= names.str.contains(re.escape(word), regex=True)
-    if text.strip().isdecimal():
-        hit |= table["class_id"] == int(text)
-    return hit
-
-
 def filter_classes(
     table: pd.DataFrame,
     *,
@@ -88,7 +76,7 @@ def filter_classes(
     reasons: Sequence[str] = (),
 ) -> pd.DataFrame:
     """Rows that meet all filters; an empty filter lets everything through."""
-    keep = matches(table, text)
+    keep = matching_classes(table, text)
     for column, wanted in (
         ("group", groups),
         ("supercategory", supercategories),
@@ -253,11 +241,15 @@ def map_points(
     """
     last = int(projection["step"].max()) if step is None else step
     rows = projection[projection["step"] == last]
-    prefix = layout if layout.startswith("umap") else "pca"
-    axes = "xyz" if layout.endswith("3") else "xy"
-    columns = {f"{prefix}_{axis}": axis for axis in axes}
+    columns = {column: axis for axis, column in axes_of(layout).items()}
     points = rows[["class_id", *columns]].rename(columns=columns)
-    return table.merge(points, on="class_id", how="inner").dropna(subset=list(axes))
+    return table.merge(points, on="class_id", how="inner").dropna(subset=[*columns.values()])
+
+
+def axes_of(layout: str) -> dict[str, str]:
+    """Column of the projection for each axis of a layout ("umap2", "umap3", "pca2", "pca3")."""
+    prefix = layout if layout.startswith("umap") else "pca"
+    return {axis: f"{prefix}_{axis}" for axis in ("xyz" if layout.endswith("3") else "xy")}
 
 
 def no_formula(value: object) -> object:

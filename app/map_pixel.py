@@ -36,6 +36,10 @@ def chosen(run: shell.Context) -> Pixel | None:
         return None
     if image not in data.samples(run.path, run.split):
         return None
+    # Another page may have chosen another picture since: the pixel is none of it.
+    of = f"{run.path}|{run.split}|{image}"
+    if "pixel" not in st.query_params and st.session_state.get(state.PIXEL_OF, of) != of:
+        return None
     loaded, features = data.model(run.path), data.features(run.path, run.split, image)
     if loaded is None or features is None:
         return None

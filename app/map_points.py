@@ -10,6 +10,7 @@ import pandas as pd
 
 from app import frames
 from app.pictures import PictureIndex
+from workbench.class_search import matching_classes
 
 View = dict[str, tuple[float, float]]
 
@@ -33,16 +34,10 @@ class Edges(NamedTuple):
     total: int
 
 
-def axes_of(layout: str) -> dict[str, str]:
-    """Column of the projection for each axis of a layout ("umap2", "umap3", "pca2", "pca3")."""
-    prefix = layout if layout.startswith("umap") else "pca"
-    return {axis: f"{prefix}_{axis}" for axis in ("xyz" if layout.endswith("3") else "xy")}
-
-
 def extent(projection: pd.DataFrame, layout: str) -> View:
     """The range of each axis that holds all classes at all steps, so that nothing jumps."""
     found: View = {}
-    for axis, column in axes_of(layout).items():
+    for axis, column in frames.axes_of(layout).items():
         values = projection[column].to_numpy(dtype=np.float64)
         values = values[np.isfinite(values)]
         low, high = (float(values.min()), float(values.max())) if len(values) else (0.0, 0.0)
@@ -68,7 +63,7 @@ def hits(points: pd.DataFrame, text: str) -> list[int]:
     """The classes that a search finds; none for a search of nothing."""
     if not text.strip():
         return []
-    return [int(class_id) for class_id in points.loc[frames.matches(points, text), "class_id"]]
+    return [int(class_id) for class_id in points.loc[matching_classes(points, text), "class_id"]]
 
 
 def target(points: pd.DataFrame, text: str, chosen: int | None) -> int | None:
@@ -86,7 +81,7 @@ def target(points: pd.DataFrame, text: str, chosen: int | None) -> int | None:
     wanted = " ".join(text.lower().split())
     if not wanted:
         return None
-    found = points[frames.matches(points, text)]
+    found = points[matching_classes(points, text)]
     names = found["name"].astype(str).str.lower().str.split().str.join(" ")
     exact = found.loc[(names == wanted) | (found["class_id"].astype(str) == wanted), "class_id"]
     for rows in (exact, found["class_id"]):

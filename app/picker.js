@@ -110,6 +110,10 @@ function listen(state, canvas) {
   const boxOf = (a, b) => [
     Math.min(a[0], b[0]), Math.min(a[1], b[1]), Math.max(a[0], b[0]), Math.max(a[1], b[1]),
   ];
+  const add = (mark) => {
+    if (state.marks.length < state.mostMarks) state.marks = [...state.marks, mark];
+    else state.say.textContent = `No more than ${state.mostMarks} marks in a picture: click one to take it out.`;
+  };
   const far = (event) => Math.hypot(event.clientX - start.x, event.clientY - start.y) > 5;
   canvas.onpointerdown = (event) => {
     if (!state.marking || event.button !== 0) return;
@@ -127,11 +131,12 @@ function listen(state, canvas) {
     if (!start) return;
     const point = pixelAt(event, canvas, state);
     if (far(event)) {
-      state.marks = [...state.marks, boxOf(start.pixel, point)];
+      add(boxOf(start.pixel, point));
     } else {
       const reach = Math.max(1, (6 / canvas.getBoundingClientRect().width) * state.width);
       const old = hit(state, point, reach);
-      state.marks = old >= 0 ? state.marks.filter((_, at) => at !== old) : [...state.marks, point];
+      if (old >= 0) state.marks = state.marks.filter((_, at) => at !== old);
+      else add(point);
     }
     start = null;
     drawMarks(state);
@@ -232,6 +237,7 @@ export default function (component) {
   state.send = setStateValue;
   state.trigger = setTriggerValue;
   state.marking = data.marking;
+  state.mostMarks = data.mostMarks;
   for (const panel of PANELS) state.frames[panel].classList.toggle("marking", data.marking);
   showStrip(state, data);
   const adopt = () => {

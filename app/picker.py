@@ -15,7 +15,7 @@ from PIL import Image
 
 from app.assets import asset
 from app.pixels import data_url, encode_ids
-from app.vocabulary_frames import Ids, Mark, present
+from app.vocabulary_frames import MOST_MARKS, Ids, Mark, present
 
 KEY = "picker"
 
@@ -107,7 +107,7 @@ def payload(
     strip: Strip,
     *,
     marks: Sequence[Mark],
-    marks_version: int,
+    marks_version: str,
     marking: bool,
 ) -> dict[str, Any]:
     """All that the browser gets.
@@ -131,6 +131,7 @@ def payload(
         ],
         "marksVersion": marks_version,
         "marking": marking,
+        "mostMarks": MOST_MARKS,
         "strip": {
             "pictures": [
                 {"id": one, "url": strip.urls.get(one), "marks": strip.marks.get(one, 0)}

@@ -153,7 +153,10 @@ def _explain_no_runs(folder: Path, found: data.Runs) -> None:
     st.title("No runs yet")
     st.info(f"There is no run in {plain(_short(str(folder)))}. Train one, or give another folder.")
     st.code(
-        "workbench train --preset smoke --run runs/first\nstreamlit run app/main.py -- --runs DIR",
+        "workbench sample shapeworld data/small --images 300 --size 64 --classes 40\n"
+        "workbench prepare shapeworld data/small\n"
+        "workbench train --preset smoke --data.root data/small --run runs/first\n"
+        "streamlit run app/main.py -- --runs DIR",
         language="bash",
     )
     _say_refused(found)

@@ -19,6 +19,8 @@ _PUBLISHED = "published_choices"
 _WRITTEN = "url_as_written"
 _PAGE = "page"
 _FRAGMENT = "fragment"
+PIXEL_OF = "pixel_of"
+"""In the session: the run, split and picture that the chosen pixel is of."""
 
 # Who writes the URL of the script that runs in this thread. Not in the session: a quick click
 # stops a script wherever it touches the session, and the mark would stay for good.

@@ -87,12 +87,18 @@ def _pictures(
         return
     marked = basket.content(run.path, split)
     sent = picker.payload(
-        f"{run.path}|{split}|{image_id}|{edited.version(run.path)}",
+        data_pictures.digest(
+            run.path,
+            split,
+            image_id,
+            data_pictures.picture_stamp(run.path, split),
+            edited.version(run.path),
+        ),
         image_id,
         drawn["sent"],
         strip,
         marks=marked[image_id].marks if image_id in marked else (),
-        marks_version=basket.version(),
+        marks_version=data_pictures.digest(run.path, split, basket.version()),
         marking=marking,
     )
 

@@ -112,6 +112,14 @@ def test_names_are_escaped_everywhere(per_class: pd.DataFrame) -> None:
         assert "&lt;img" in figure.to_json().replace("\\u0026", "&").replace("\\u003c", "<")
 
 
+def test_more_groups_than_colours_have_bars() -> None:
+    names = [f"group {number}" for number in range(30)]
+    groups = pd.DataFrame({"group": names, "miou": 0.5, "classes": 3})
+    assert len(charts.group_bars(groups).data[0].marker.color) == 30
+    changes = groups.assign(change=0.1, low=0.0, high=0.2)
+    assert len(charts.change_bars(changes).data[0].marker.color) == 30
+
+
 def test_group_bars_say_what_is_not_there() -> None:
     groups = pd.DataFrame(
         {"group": ["rare", "common"], "miou": [np.nan, 0.25], "classes": [0, 461]}

@@ -75,10 +75,12 @@ MAY_IMPORT: dict[str, set[str]] = {
     | {"benchmarks", "colors", "config", "figure_style", "runs", "trainers", "vocabulary"},
     "figure_style": set(),
     "chart_style": BASE | {"colors"},
+    "class_search": BASE,
     "charts": BASE | {"chart_style", "colors"},
     # Widgets show runs by charts; some compute (a clicked pixel), one listens to a training.
     "widgets": BASE
-    | {"charts", "distances", "inference", "losses", "runs", "trainers", "vocabulary"},
+    | {"charts", "class_search", "distances", "inference", "losses", "runs", "trainers"}
+    | {"vocabulary"},
 }
 
 # Third-party packages that only these parts may load, at any depth of nesting.

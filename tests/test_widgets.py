@@ -12,6 +12,7 @@ import plotly.io as pio
 import pytest
 import torch
 from helpers.runs import replace_per_class
+from helpers.vocabularies import make_vocabulary
 
 from workbench import config
 from workbench.charts.overlay import FIRST_LAYER
@@ -53,8 +54,27 @@ def test_the_viewer_steps_fades_and_filters(demo: RunDirectory) -> None:
     assert set(viewer.image.options) == held
     shown = [trace.name for trace in viewer.figure.data[7:] if trace.showlegend]
     assert shown == [demo.vocabulary().names[chosen]]
+    viewer.image.value = names[3]
     viewer.only.value = ""
     assert list(viewer.image.options) == names
+    assert viewer.image.value == names[3]  # it holds the class, and stays
+    other = next(
+        int(one)
+        for one in table["class_id"]
+        if names[3] not in set(table.loc[table["class_id"] == one, "image_id"])
+        and set(table.loc[table["class_id"] == one, "image_id"]) & set(names)
+    )
+    viewer.only.value = demo.vocabulary().names[chosen]
+    viewer.only.value = demo.vocabulary().names[other]  # from one to the other at once
+    assert viewer.image.value in viewer.image.options and names[3] not in viewer.image.options
+
+
+def test_the_monitor_of_a_run_that_was_imported(tmp_path: Path) -> None:
+    """It has no metrics."""
+    run = RunDirectory.create(tmp_path / "run", config={}, vocabulary=make_vocabulary(300))
+    with run.lock():
+        run.write_status("done")
+    assert TrainingMonitor(run).summary.startswith("done")
 
 
 def test_the_viewer_needs_pictures(demo: RunDirectory) -> None:

@@ -58,24 +58,27 @@ def _outcome(
 ) -> Outcome:
     """Writes the rows where ``--json`` says; else shows some columns of each.
 
+    A wrong row makes the command fail.
+
     Args:
         rows: The result.
         options: With ``json_file``.
         name: What a row is called, a format string over its columns.
         shown: The columns for people.
     """
+    from workbench.benchmarks.harness import WRONG
     from workbench.runs import to_json, write_json
 
+    code = int(any(str(row.get("note", "")).startswith(WRONG) for row in rows))
     if options.json_file == Path("-"):
-        return Outcome({}, text=to_json(rows, indent=2))
+        return Outcome({}, text=to_json(rows, indent=2), exit_code=code)
     if options.json_file is not None:
         write_json(options.json_file, rows)
-    return Outcome(
-        {
-            name.format(**row): {key: row[key] for key in shown if row.get(key) not in (None, "")}
-            for row in rows
-        }
-    )
+    table = {
+        name.format(**row): {key: row[key] for key in shown if row.get(key) not in (None, "")}
+        for row in rows
+    }
+    return Outcome(table, exit_code=code)
 
 
 def _add_costs(
@@ -114,16 +117,13 @@ def _measuring(options: argparse.Namespace) -> dict[str, Any]:
 def _costs(
     rows: Sequence[Row], options: argparse.Namespace, name: str, shown: Sequence[str]
 ) -> Outcome:
-    """As :func:`_outcome`, with the picture; a wrong row makes the command fail."""
-    from workbench.benchmarks.harness import WRONG
-
+    """As :func:`_outcome`, with the picture."""
     if options.plot is not None:
         from workbench.benchmarks.plot import draw_costs
         from workbench.runs import write_bytes
 
         write_bytes(options.plot, draw_costs(rows))
-    wrong = any(row["note"].startswith(WRONG) for row in rows)
-    return _outcome(rows, options, name, shown)._replace(exit_code=int(wrong))
+    return _outcome(rows, options, name, shown)
 
 
 def _add_step(actions: Commands, name: str, text: str, *, steps: int) -> None:

@@ -4,8 +4,8 @@ Every distance here is a function of one number, the inner product ``s = <x, e>`
 pixel embedding and a class embedding. For unit vectors ``||x - e||^2 = 2 - 2s``, so the
 Euclidean distance of the paper (Jain et al., ICCV 2021, section 3.2), its square and the
 cosine all order the classes alike and differ only in how sharply the probability falls.
-Losses, search, inference and export share these objects; a kernel needs ``logit`` and
-``slope`` and nothing else.
+Losses, search, inference and export share these objects; compiled kernels have the same
+formulas, by ``kind``.
 """
 
 from __future__ import annotations

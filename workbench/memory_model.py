@@ -121,7 +121,7 @@ def embedding_parts(classes: int, setting: Setting) -> list[Part]:
     copies = 2 + setting.optimizer + (2 if setting.normalized else 0)
     kept = f"1 + 1 gradient + {setting.optimizer} optimiser"
     kept += " + 2 unit length" if setting.normalized else ""
-    # The loss works through the scored pixels in chunks, never beyond its budget.
+    # The loss works through the scored pixels in chunks: on a CPU never beyond its budget.
     needed = NUMBER * setting.scored * (classes + 2 * dim)
     return [
         Part(

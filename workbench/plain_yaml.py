@@ -27,6 +27,8 @@ def load_plain(text: str) -> Any:  # noqa: ANN401 - whatever the text holds
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise ValueError(" ".join(str(error).split())) from error
+    except (KeyError, IndexError, AttributeError) as error:  # of a tag and a value not of it
+        raise ValueError(f"a value is not what its tag says: {error}") from error
     except RecursionError as error:
         raise ValueError("it is nested too deep") from error
     left, values = MAX_VALUES, [value]

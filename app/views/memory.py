@@ -91,7 +91,7 @@ def _controls(run: shell.Context, measured: pd.DataFrame) -> tuple[int, Setting]
     columns[3].number_input("Dimensions D", 1, 4096, step=4, key="memory_dim")
     columns[4].selectbox(
         "Pixels in the loss",
-        sorted({*_PIXELS, kept["pixels"]}),
+        sorted({*_PIXELS, kept["pixels"], first["pixels"]}),
         format_func=lambda number: f"{number:,} drawn" if number else "all",
         key="memory_pixels",
     )

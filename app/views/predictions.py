@@ -27,7 +27,6 @@ from app.pictures import Ids, PictureIndex, Pixel
 
 _EVALUATED = "Evaluated pictures"
 _OWN = "Your own picture"
-_PIXEL_OF = "pixel_of"
 _KEPT_WIDGETS = ("unknown", "with_edits", "pixel_k")
 
 
@@ -304,9 +303,9 @@ def _own_ids(lookup: Ids, count: int) -> Ids:
 
 def _pixel_in_view(picture: str, width: int, height: int) -> Pixel | None:
     """The pixel chosen in this picture; one of another picture is let go."""
-    if st.session_state.get(_PIXEL_OF, picture) != picture and not state.asked_for("pixel"):
+    if st.session_state.get(state.PIXEL_OF, picture) != picture and not state.asked_for("pixel"):
         state.choose("pixel", None)
-    st.session_state[_PIXEL_OF] = picture
+    st.session_state[state.PIXEL_OF] = picture
     state.seed("pixel", pictures.PixelGrid(width, height), None, str)
     text = st.session_state[state.widget_key("pixel")]
     state.publish("pixel", text)

@@ -168,6 +168,20 @@ def test_the_pixel_of_another_page_is_a_star(repository: Path, open_app: Open) -
     assert trace(chart(outside), "pixel") is None
 
 
+def test_a_pixel_of_another_picture_is_no_star(repository: Path, open_app: Open) -> None:
+    """Chosen on Predictions in one picture; then another was opened elsewhere."""
+    runs = repository / "runs"
+    first, second = RunDirectory(runs / "demo").samples("val")[:2]
+    app = open_app(runs, "views/predictions.py", run="demo", pixel="64,64", image=first)
+    for image, seen in ((second, False), (first, True)):
+        app.session_state["last_image"] = image
+        app.switch_page(PAGE)
+        app.query_params.clear()
+        app.run()
+        assert not app.exception
+        assert (trace(chart(app), "pixel") is not None) == seen
+
+
 def test_maps_without_an_evaluation(moving_run: Path, open_app: Open) -> None:
     shutil.rmtree(moving_run / "demo" / "evaluation")
     app = open_app(moving_run, PAGE, **{"class": "1283"})

@@ -9,6 +9,7 @@ import pandas as pd
 import pytest
 
 from app import frames
+from workbench.class_search import matching_classes
 
 
 @pytest.fixture
@@ -62,10 +63,11 @@ def test_selected_class_is_a_plain_number(classes: pd.DataFrame) -> None:
         (".", [2]),
         ("1283", [1283]),
         ("(", []),
+        ("9" * 5000, []),
     ],
 )
 def test_search(classes: pd.DataFrame, text: str, found: list[int]) -> None:
-    assert list(classes.loc[frames.matches(classes, text), "class_id"]) == found
+    assert list(classes.loc[matching_classes(classes, text), "class_id"]) == found
 
 
 def test_filters_combine(classes: pd.DataFrame) -> None:

@@ -222,6 +222,16 @@ def test_the_measured_setting_and_machine(
     assert app.dataframe[-1].value["measured"].gt(0).all()
 
 
+def test_the_run_s_own_setting_comes_back(repository: Path, open_app: Open) -> None:
+    """Its 8,192 drawn pixels are none of the usual choices."""
+    app = open_app(repository / "runs", "views/memory.py", run="demo")
+    own = app.selectbox(key="memory_pixels").value
+    app.selectbox(key="memory_pixels").set_value(0).run()
+    next(button for button in app.button if button.label == "This run").click().run()
+    assert not app.exception
+    assert app.selectbox(key="memory_pixels").value == own == 8192
+
+
 def test_without_measurements_the_command_is_named(
     synthetic_runs: Path, open_app: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -191,9 +191,13 @@ def fake_rows(specs: Any, asked: list[Any]) -> list[dict[str, Any]]:
 
 def test_rounds_become_one_row() -> None:
     rows = [
-        {"classes": 5, "seconds": 3.0, "peak_bytes": 70, "grad_error": 1e-6, "note": ""},
+        {
+            **{"classes": 5, "seconds": 3.0, "peak_bytes": 70, "grad_error": 1e-6, "note": ""},
+            **{"images_per_second": 4.0},
+        },
         {"classes": 5, "seconds": 1.0, "peak_bytes": 90, "grad_error": 1e-3, "note": "wrong: x"},
         {"classes": 5, "seconds": 2.0, "peak_bytes": 80, "grad_error": None, "note": ""},
+        {"classes": 5, "seconds": 2.0, "peak_bytes": 80, "note": "", "images_per_second": 8.0},
     ]
     (merged,) = [harness.merge_rounds(rows)]
     assert merged == {
@@ -202,7 +206,8 @@ def test_rounds_become_one_row() -> None:
         "peak_bytes": 90,
         "grad_error": 1e-3,
         "note": "wrong: x",
-        "rounds": 3,
+        "images_per_second": 6.0,
+        "rounds": 4,
     }
 
 

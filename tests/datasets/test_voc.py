@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -51,6 +52,12 @@ def test_each_image_takes_the_original_mask_where_there_is_one(root: Path) -> No
         "2007_000003": "SegmentationClass",
         "2007_000004": "SegmentationClassAug",
     }
+
+
+def test_train_aug_without_its_masks_is_not_train(root: Path) -> None:
+    shutil.rmtree(top(root) / "SegmentationClassAug")
+    with pytest.raises(DataError, match=r"needs SegmentationClassAug/.*--data.train_split train"):
+        open_dataset("voc", root, "train_aug")
 
 
 def test_val_images_never_enter_train_aug(root: Path) -> None:

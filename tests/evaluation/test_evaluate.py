@@ -53,7 +53,7 @@ def test_the_class_table_equals_the_dense_matrix(evaluation: Evaluation, images:
     np.testing.assert_array_equal(table["union"], truth + predicted - hit)
     for c in range(1284):
         union = truth[c] + predicted[c] - hit[c]
-        expected = hit[c] / union if union else math.nan
+        expected = hit[c] / union if truth[c] else math.nan
         np.testing.assert_equal(table["iou"][c], expected)
         holds = sum(bool((image[2] == c).any()) for image in images)
         assert table["val_images"][c] == holds

@@ -75,10 +75,11 @@ def test_steps_stay_comparable(table: np.ndarray, projection: pd.DataFrame) -> N
     pd.testing.assert_frame_equal(last, projection)
     first = both[both["step"] == 100]
     for names in (UMAP2, UMAP3):
-        a, b = first[names].to_numpy(), last[names].to_numpy()
-        moved = np.linalg.norm(a - b, axis=1).mean()
-        apart = np.linalg.norm(b - b.mean(axis=0), axis=1).mean()
-        assert moved < 0.6 * apart
+        # The centre of each bunch is nearest to its own of the other step; in maps made apart
+        # about half of them are, on one kind of processor these and on another those.
+        a, b = (frame[names].to_numpy().reshape(CLUSTERS, EACH, -1) for frame in (first, last))
+        distances = np.linalg.norm(a.mean(axis=1)[:, None] - b.mean(axis=1), axis=-1)
+        assert distances.argmin(axis=1).tolist() == [*range(CLUSTERS)]
 
 
 def test_a_far_group_is_brought_near_and_nothing_else_changes() -> None:

@@ -47,7 +47,7 @@ def plain_scores(pairs: Sequence[Pair], classes: int) -> dict[str, Any]:
     weighted = sum(shares[c] * int(found["truth_pixels"][c]) for c in present)
     return {
         **found,
-        "iou": np.array(shares),
+        "iou": np.array([shares[c] if c in {*present} else np.nan for c in range(classes)]),
         "miou": sum(shares[c] for c in present) / len(present),
         "miou_classes": len(present),
         "miou_union": sum(shares[c] for c in anywhere) / len(anywhere),

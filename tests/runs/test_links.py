@@ -53,6 +53,16 @@ def test_a_folder_from_elsewhere_and_the_way_over_another_link(run: Path, tmp_pa
     assert leads_out(run, run.parent) == "over"
 
 
+def test_a_folder_beside_the_run_is_looked_into_too(run: Path, tmp_path: Path) -> None:
+    beside = tmp_path / "runs" / ".beside"
+    beside.mkdir()
+    (beside / "again").symlink_to(beside)  # a ring ends
+    (run / "borrowed").symlink_to(beside)
+    assert leads_out(run, run.parent) is None
+    (beside / "1.jpg").symlink_to(tmp_path / "private" / "secret.jpg")
+    assert leads_out(run, run.parent) == "../.beside/1.jpg"
+
+
 def test_a_neighbour_whose_name_begins_the_same(run: Path, tmp_path: Path) -> None:
     (tmp_path / "runs-private").mkdir()
     (run / "x").symlink_to(tmp_path / "runs-private")

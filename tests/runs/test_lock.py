@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import errno
+import fcntl
 import os
 import signal
 import subprocess
@@ -168,6 +170,22 @@ def test_locking_removes_leftovers_of_killed_writers(run: RunDirectory) -> None:
     with run.lock():
         pass
     assert [path.name for path in run.path.rglob(".tmp-*")] == []
+
+
+def test_a_file_system_without_locks_is_one_line(
+    run: RunDirectory, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(descriptor: int, kind: int) -> None:
+        raise OSError(errno.ENOSYS, "Function not implemented")
+
+    before = len(os.listdir("/proc/self/fd"))
+    monkeypatch.setattr(fcntl, "flock", refuse)
+    with (
+        pytest.raises(RunError, match=r"its file system has no locks .*another folder"),
+        run.lock(),
+    ):
+        pass
+    assert len(os.listdir("/proc/self/fd")) == before
 
 
 def test_a_missing_folder_cannot_be_locked(tmp_path: Path) -> None:

@@ -109,6 +109,26 @@ def test_loading_copies() -> None:
         assert torch.equal(value, kept[key])
 
 
+def test_state_lies_where_its_parameter_does_but_for_adams_steps() -> None:
+    """A 0-d parameter, the learned temperature, as well; "meta" stands for a GPU."""
+    temperature = nn.Parameter(torch.zeros((), device="meta"))
+    for optimizer, name, device in (
+        (torch.optim.SGD([temperature], lr=0.1, momentum=0.9), "momentum_buffer", "meta"),
+        (torch.optim.AdamW([temperature]), "exp_avg_sq", "meta"),
+        (torch.optim.AdamW([temperature]), "step", "cpu"),
+    ):
+        load_state_tensors(optimizer, {f"0.{name}": torch.tensor(3.0)})
+        assert optimizer.state[temperature][name].device.type == device
+
+
+@pytest.mark.parametrize("kinds", [("sgd", "adamw"), ("adamw", "sgd")])
+def test_the_state_of_another_optimiser_is_refused(kinds: tuple[str, str]) -> None:
+    model, optimizer = tiny(kinds[0])
+    take_steps(model, optimizer, 0, 1)
+    with pytest.raises(RunError, match="resume with the configuration the run was started with"):
+        load_state_tensors(tiny(kinds[1])[1], state_tensors(optimizer))
+
+
 @pytest.mark.parametrize("name", ["99.exp_avg", "0.exp_avg", "x.exp_avg"])
 def test_foreign_state_is_refused(name: str) -> None:
     _, optimizer = tiny("adamw")

@@ -17,7 +17,7 @@ from workbench.errors import RunError
 from workbench.runs import RunDirectory
 from workbench.trainers import Trainer
 from workbench.trainers.failures import explained
-from workbench.trainers.hooks import Hook, best_of
+from workbench.trainers.hooks import Hook, Record, best_of
 from workbench.trainers.train import train
 
 
@@ -178,6 +178,29 @@ def test_the_step_it_stops_at_is_logged(small: Any, tmp_path: Path, cli: Any) ->
     again = cli("train", "--run", tmp_path / "run", "--resume", "--json")
     assert again.returncode == 0, again.stderr
     assert json.loads(again.stdout)["loss"] == run.metrics()["loss"].dropna().item()
+
+
+class StopAtThree(Hook):
+    def after_step(self, trainer: Trainer, record: Record) -> None:
+        if trainer.step == 3:
+            trainer.stopped = "enough"
+
+
+def test_a_hook_of_ones_own_stops_without_losing_steps(small: Any, tmp_path: Path) -> None:
+    run = train(small({"steps": 9, "checkpoint_every": 100}), tmp_path, hooks=[StopAtThree()])
+    assert (run.status()["message"], run.status()["step"]) == ("enough", 3)
+    assert run.load_checkpoint("last").step == 3
+
+
+@pytest.mark.usefixtures("falling")
+def test_a_best_checkpoint_that_was_not_marked_is_marked_on_resume(
+    small: Any, tmp_path: Path
+) -> None:
+    settings = small({"steps": 4, "evaluate_every": 2})
+    run = train(settings, tmp_path / "run")
+    assert run.best_step() == 4
+    (run.path / "checkpoints" / "best").unlink()
+    assert train(settings, tmp_path / "run", resume=True).best_step() == 4
 
 
 @pytest.mark.usefixtures("falling")

@@ -122,15 +122,16 @@ class _Bench:
         self._warm_profile(pages[0])
         rows = []
         for page in progress(pages, description="first paints", unit="page"):
-            seconds, errors, peak = [], 0, 0
+            seconds, errors, peak, note = [], 0, 0, ""
             for _ in range(runs):
                 with serve(self._folder, self._log, self._port) as server:
                     tab = self._tab()
                     start = time.perf_counter()
                     tab.goto(f"{server.address}{page.path}?run={RUN}")
-                    note = self._drawn(tab, page)
-                    if not note:
+                    failed = self._drawn(tab, page)
+                    if not failed:
                         seconds.append(time.perf_counter() - start)
+                    note = note or failed
                     errors += complaints(tab) + server.errors()
                     peak = max(peak, server.peak_bytes())
                     tab.close()

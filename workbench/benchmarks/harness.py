@@ -167,7 +167,7 @@ def merge_rounds(rows: Sequence[Row]) -> Row:
     """One row from those of several rounds."""
     merged: Row = {**rows[0], "rounds": len(rows)}
     for columns, choose in (
-        (("seconds", "cpu_seconds"), statistics.median),
+        (("seconds", "cpu_seconds", "images_per_second", "loading_share"), statistics.median),
         (("peak_bytes", "loss_error", "grad_error", "note"), max),
     ):
         for column in columns:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import Final
 
-from workbench.benchmarks.report_text import host, mib
+from workbench.benchmarks.report_text import IDLE, host, mib
 from workbench.benchmarks.rows import Row
 from workbench.errors import DataError
 
@@ -165,6 +165,6 @@ def _figure(row: Row | None) -> str:
 
 
 def _busy(load: float) -> str:
-    if load <= 0.5:
+    if load <= IDLE:
         return ""
     return f"\nOther work went on beside these measurements (load {load}): times are too long.\n"

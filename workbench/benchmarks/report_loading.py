@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
+from workbench.benchmarks.report_text import IDLE
 from workbench.benchmarks.rows import Row
 from workbench.errors import DataError
 
@@ -72,7 +73,7 @@ def _busy(load: float) -> str:
     return (
         f"; other work went on beside it (load {load} before the first line), which slows all "
         "pipelines down"
-        if load > 0.5
+        if load > IDLE
         else ""
     )
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 
-from workbench.benchmarks.report_text import host, mib
+from workbench.benchmarks.report_text import IDLE, host, mib
 from workbench.benchmarks.rows import Row
 from workbench.errors import DataError
 
@@ -71,7 +71,7 @@ def _data(data: Mapping[str, int]) -> str:
 
 def _busy(load: float) -> str:
     return (
-        f"; other work went on beside it (load {load} before the first line)" if load > 0.5 else ""
+        f"; other work went on beside it (load {load} before the first line)" if load > IDLE else ""
     )
 
 

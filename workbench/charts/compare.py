@@ -10,7 +10,7 @@ import plotly.graph_objects as go
 
 from workbench.chart_style import MUTED, figure
 from workbench.charts.classes import class_scatter
-from workbench.colors import CATEGORIES, GROUPS
+from workbench.colors import category_colors
 
 
 def iou_against_iou(
@@ -112,8 +112,7 @@ def change_bars(groups: pd.DataFrame, *, height: int = 240, dark: bool = False) 
         dark: Whether it will stand on dark paper.
     """
     rows = groups.iloc[::-1]
-    others = iter(CATEGORIES)
-    colors = [GROUPS.get(str(group)) or next(others, CATEGORIES[0]) for group in rows["group"]]
+    colors = [*rows["group"].astype(str).map(category_colors(rows["group"]))]
     change = rows["change"].astype(float)
     labels = [
         f"{_escaped(group)}  ({int(count):,})"

@@ -12,7 +12,7 @@ import plotly.graph_objects as go
 from plotly.subplots import make_subplots
 
 from workbench.chart_style import MUTED, figure
-from workbench.colors import CATEGORIES, GROUPS, IOU_RAMP, sample_ramp
+from workbench.colors import CATEGORIES, IOU_RAMP, category_colors, sample_ramp
 
 
 def smooth(values: pd.Series, rows: int) -> pd.Series:
@@ -121,8 +121,7 @@ def group_bars(groups: pd.DataFrame, *, height: int = 280, dark: bool = False) -
     """
     rows = groups.iloc[::-1]
     names = [html.escape(str(group)) for group in rows["group"]]
-    others = iter(CATEGORIES)
-    colors = [GROUPS.get(str(group)) or next(others) for group in rows["group"]]
+    colors = [*rows["group"].astype(str).map(category_colors(rows["group"]))]
     notes = [
         f"{miou:.3f}  ·  {int(count):,} classes" if np.isfinite(miou) else "no class in this split"
         for miou, count in zip(rows["miou"], rows["classes"], strict=True)

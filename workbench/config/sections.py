@@ -54,12 +54,13 @@ class Data:
         """Checks the values."""
         _require(self.crop >= 16, "data.crop", self.crop, "at least 16 pixels")
         _require(
-            0 < self.scale[0] <= self.scale[1],
+            0 < self.scale[0] <= self.scale[1] < math.inf,
             "data.scale",
             self.scale,
             "two positive numbers, smallest first",
         )
-        _require(self.color_jitter >= 0, "data.color_jitter", self.color_jitter, "at least 0")
+        value = self.color_jitter
+        _require(0 <= value <= 1, "data.color_jitter", value, "a share from 0 to 1")
         value = self.repeat_threshold
         _require(0 <= value <= 1, "data.repeat_threshold", value, "a share from 0 to 1")
         _require(self.workers >= 0, "data.workers", self.workers, "at least 0")
@@ -108,7 +109,10 @@ class Model:
         _require(self.embedding_dim >= 1, "model.embedding_dim", self.embedding_dim, "at least 1")
         _require(self.width >= 8, "model.width", self.width, "at least 8")
         _require(0 < self.temperature < math.inf, "model.temperature", self.temperature, "above 0")
-        _require(min(self.std) > 0, "model.std", self.std, "three numbers above 0")
+        finite = all(map(math.isfinite, self.mean))
+        _require(finite, "model.mean", self.mean, "three finite numbers")
+        positive = all(0 < value < math.inf for value in self.std)
+        _require(positive, "model.std", self.std, "three numbers above 0")
 
     def without_start(self) -> Model:
         """The same model for weights that are at hand: nothing to download or read first."""
@@ -136,7 +140,7 @@ class Loss:
             pixels to its logit while training, so that rare classes are not outvoted; 0 is off.
         separation_weight: Weight of the penalty on class embeddings closer than the margin.
         separation_margin: Distance beyond which two class embeddings leave each other alone.
-        budget_mb: Working memory of the loss in MiB.
+        budget_mb: Working memory of the loss in MiB; on a GPU a block of pixels takes up to 256.
     """
 
     name: str = "nearest"
@@ -249,6 +253,7 @@ class Train:
         ):
             value = getattr(self, name)
             _require(0 <= value < math.inf, f"train.{name}", value, "at least 0")
+        _require(self.seed < 2**63, "train.seed", self.seed, "below 2**63")
         _require(0 < self.lr < math.inf, "train.lr", self.lr, "above 0")
         for name in ("momentum", "ema_decay"):
             value = getattr(self, name)

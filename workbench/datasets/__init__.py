@@ -126,7 +126,7 @@ def prepare(
         key: "lvis-coco" or "shapeworld".
         root: The data root.
         out: Where the results go; default is a folder in the root.
-        workers: Processes; default is one per core, at most 8.
+        workers: Processes; None takes one per core for more than 500 masks.
         legacy_remap: Reproduce the mislabelled classes of the published masks.
 
     Returns:

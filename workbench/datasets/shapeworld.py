@@ -10,9 +10,10 @@ from __future__ import annotations
 import io
 import json
 import multiprocessing
-import os
 import time
 from collections.abc import Iterator, Mapping
+from concurrent.futures import ProcessPoolExecutor
+from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
@@ -23,6 +24,7 @@ import pandas as pd
 from PIL import Image
 from pycocotools import mask as coco_mask
 
+from workbench.datasets.mask_jobs import available_cores
 from workbench.datasets.shapeworld_classes import (
     FIRST_STUFF_ID,
     REFERENCE_CLASSES,
@@ -168,8 +170,17 @@ def _drawing(artist: _Artist, tasks: list[_Task], workers: int) -> Iterator[Iter
         return
     # Spawned, because forking a process that has used torch's threads can hang.
     context = multiprocessing.get_context("spawn")
-    with context.Pool(workers, _hire, (artist.looks, artist.size, artist.seed)) as pool:
-        yield pool.imap(_work, tasks)
+    known = (artist.looks, artist.size, artist.seed)
+    with ProcessPoolExecutor(workers, context, initializer=_hire, initargs=known) as pool:
+        try:
+            yield pool.map(_work, tasks)
+        except BrokenProcessPool as error:
+            raise DataError(
+                "a process that draws pictures died, most likely for want of memory; begin again "
+                "in an empty folder, with fewer or smaller pictures"
+            ) from error
+        finally:
+            pool.shutdown(wait=True, cancel_futures=True)
 
 
 def _claim(out: Path, recipe: dict[str, Any]) -> None:
@@ -327,7 +338,7 @@ def _draw_all(
     ]
     total = sum(len(plan.things) for plan in plans.values())
     if workers is None:
-        workers = 1 if total < 1000 else os.cpu_count() or 1
+        workers = 1 if total < 1000 else available_cores()
     drawn: list[Drawn] = []
     with (
         progress(range(total), description="drawing", unit="img") as bar,

@@ -123,5 +123,11 @@ class Voc(SegmentationDataset):
                 return self._listed(name)
         train = self._listed("train")
         held_out = set(self._listed("val")) if self._list_path("val").is_file() else set()
+        if not self._masks["SegmentationClassAug"]:
+            raise DataError(
+                f"{self.root}: the split 'train_aug' needs SegmentationClassAug/, the masks of SBD "
+                "(10,582 training images with them), or its list in ImageSets/Segmentation; add "
+                f"them, or take VOC's own {len(train):,} with --data.train_split train"
+            )
         extra = self._masks["SegmentationClassAug"] - held_out - set(train)
         return [*train, *sorted(extra)]

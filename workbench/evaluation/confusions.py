@@ -103,16 +103,6 @@ class SparseConfusions:
         if self._pending_size > _PENDING_LIMIT:
             self._compact()
 
-    def merge(self, other: SparseConfusions) -> None:
-        """Adds what another one (another process) has counted.
-
-        Raises:
-            ValueError: It has another number of classes.
-        """
-        if other.classes != self.classes:
-            raise ValueError(f"cannot merge {other.classes} classes into {self.classes}")
-        self.add(other.pairs())
-
     def pairs(self) -> Pairs:
         """Returns the sums so far: codes ``truth * C + prediction``, ascending, and pixels."""
         self._compact()

@@ -226,7 +226,7 @@ class Evaluator:
                 "name": table["name"].to_numpy(),
                 "group": table["group"].to_numpy(),
                 "supercategory": table["supercategory"].to_numpy(),
-                "iou": iou.iou(counts),
+                "iou": iou.iou_of_present(counts),
                 "precision": iou.precision(counts),
                 "recall": iou.recall(counts),
                 "intersection": counts.intersection,

@@ -117,6 +117,15 @@ def iou(counts: Counts) -> Floats:
     return ratio(counts.intersection, counts.union)
 
 
+def iou_of_present(counts: Counts) -> Floats:
+    """IoU of each class that the truth shows: the terms of :func:`miou`.
+
+    Returns:
+        (C,) float64; NaN for all others, those that are only predicted too.
+    """
+    return np.where(counts.truth_pixels > 0, iou(counts), np.nan)
+
+
 def precision(counts: Counts) -> Floats:
     """Share of the pixels predicted as a class that are of it, (C,); NaN if none are."""
     return ratio(counts.intersection, counts.predicted_pixels)
@@ -234,16 +243,6 @@ class StreamingIoU:
         """Adds counts made elsewhere."""
         for total, more in zip(self._counts, counts, strict=True):
             total += more
-
-    def merge(self, other: StreamingIoU) -> None:
-        """Adds what another meter (another process) has counted.
-
-        Raises:
-            ValueError: It has another number of classes.
-        """
-        if other.classes != self.classes:
-            raise ValueError(f"cannot merge {other.classes} classes into {self.classes}")
-        self.add(other.counts)
 
     def iou(self) -> Floats:
         """IoU of each class so far, (C,); NaN where not defined."""

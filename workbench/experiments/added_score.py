@@ -198,7 +198,7 @@ def summed(counts: Counts, held: int) -> dict[str, Any]:
         "held_iou" (one number a class, None where the truth does not show it), "others_miou"
         and "pixel_accuracy".
     """
-    values = np.where(counts.truth_pixels > 0, iou.iou(counts), np.nan)
+    values = iou.iou_of_present(counts)
     first = len(values) - held
     others = Counts(*(column[:first] for column in counts))
     return {

@@ -141,7 +141,7 @@ def split_halves(pictures: list[T]) -> dict[str, list[T]]:
 
 def rounded_iou(counts: iou.Counts) -> list[float | None]:
     """IoU of each class to four digits, None for classes the truth does not show."""
-    values = np.where(counts.truth_pixels > 0, iou.iou(counts), np.nan)
+    values = iou.iou_of_present(counts)
     return [None if np.isnan(value) else round(float(value), 4) for value in values]
 
 

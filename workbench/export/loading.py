@@ -11,9 +11,8 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from workbench.errors import DataError, RunError, first_line
+from workbench.errors import ConfigError, DataError, RunError, first_line
 from workbench.export.facts import KEY, Table, fitting_table, from_text
-from workbench.export.onnx_graph import check_installed
 from workbench.runs.class_file import ClassSet
 from workbench.vocabulary import Vocabulary
 
@@ -103,8 +102,13 @@ def load_exported(
 
 
 def _open_onnx(path: Path) -> tuple[Run, str]:
-    check_installed()
-    import onnxruntime
+    try:
+        import onnxruntime
+    except ModuleNotFoundError as error:
+        raise ConfigError(
+            f"{path}: onnxruntime, which reads it, is not installed: "
+            "pip install 'segmentation-workbench[export]'"
+        ) from error
 
     options = onnxruntime.SessionOptions()
     options.log_severity_level = 3  # errors alone: warnings are for who writes graphs

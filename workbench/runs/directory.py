@@ -28,7 +28,6 @@ from workbench.runs.artifacts import CheckpointFiles, EmbeddingFiles
 from workbench.runs.atomic import (
     abandoned,
     atomic_directory,
-    atomic_file,
     remove_leftovers,
     write_json,
     write_text,
@@ -108,8 +107,7 @@ class RunDirectory(StateFiles, CheckpointFiles, EmbeddingFiles, EvaluationFiles)
         with run.lock():
             run.check_vacant(resume=resume)
             run._check_classes(vocabulary)
-            with atomic_file(run.path / "vocabulary.parquet") as temporary:
-                vocabulary.to_parquet(temporary)
+            vocabulary.to_parquet(run.path / "vocabulary.parquet")
             write_json(run.path / "environment.json", describe_environment())
             write_text(run.path / "config.yaml", _to_yaml(config))
         return run

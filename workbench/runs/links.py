@@ -30,7 +30,7 @@ def leads_out(run: Path | str, within: Path | str) -> str | None:
     root, boundary = os.path.realpath(run), os.path.realpath(within)
     if not _is_in(root, boundary):
         return "."
-    waiting = [root]
+    waiting, seen = [root], {root}
     for folder in waiting:  # grows meanwhile
         try:
             status = os.stat(folder)
@@ -39,8 +39,12 @@ def leads_out(run: Path | str, within: Path | str) -> str | None:
         folders, odd = _listed(folder, status.st_mtime_ns, status.st_ino)
         for name in odd:
             path = os.path.join(folder, name)
-            if not (os.path.islink(path) and _is_in(os.path.realpath(path), boundary)):
+            target = os.path.realpath(path)
+            if not (os.path.islink(path) and _is_in(target, boundary)):
                 return os.path.relpath(path, root)
+            if target not in seen and os.path.isdir(target):
+                seen.add(target)
+                waiting.append(target)
         waiting += [os.path.join(folder, name) for name in folders]
     return None
 

@@ -41,7 +41,8 @@ def acquire(folder: Path) -> int:
         A descriptor for `release`.
 
     Raises:
-        RunError: Another writer holds the lock, or the folder cannot be written to.
+        RunError: Another writer holds the lock, the folder cannot be written to, or its file
+            system has no locks.
     """
     path = folder / LOCK_FILE
     try:
@@ -52,7 +53,7 @@ def acquire(folder: Path) -> int:
         ) from error
     # Readers take a shared lock for an instant to see whether anyone writes: wait that out.
     deadline = time.monotonic() + _PATIENCE_SECONDS
-    while not _try_lock(descriptor, fcntl.LOCK_EX):
+    while not _locked(descriptor, folder):
         if time.monotonic() > deadline:
             owner = os.pread(descriptor, 32, 0).decode("ascii", "replace").strip() or "unknown"
             os.close(descriptor)
@@ -92,6 +93,17 @@ def is_locked(folder: Path) -> bool | None:
         return None
     finally:
         os.close(descriptor)
+
+
+def _locked(descriptor: int, folder: Path) -> bool:
+    try:
+        return _try_lock(descriptor, fcntl.LOCK_EX)
+    except OSError as error:
+        os.close(descriptor)
+        raise RunError(
+            f"{folder}: its file system has no locks ({error.strerror}); "
+            "choose another folder for the run"
+        ) from error
 
 
 def _try_lock(descriptor: int, kind: int) -> bool:

@@ -81,10 +81,9 @@ class MetricsLog(Hook):
                 self.events.add_scalar(name, value, int(record["step"]))
 
     def at_end(self, trainer: Trainer) -> None:
-        """Logs the last step, where training has stopped before the expected one; closes."""
+        """Logs the last step, where training has stopped before the expected one."""
         if self.unwritten is not None:
             self.write_figures(trainer, self.unwritten)
-        self.events.close()
 
 
 class Best(NamedTuple):
@@ -121,7 +120,6 @@ class Evaluations(Hook):
 
     Attributes:
         best: So far, those before a resume included.
-        best_step: Where the best score was reached in this process, or None.
     """
 
     def __init__(
@@ -144,7 +142,6 @@ class Evaluations(Hook):
         known = run.metrics()
         scores = known[["step", "val_miou"]].to_numpy() if "val_miou" in known else ()
         self.best = best_of((int(step), float(score)) for step, score in scores)
-        self.best_step: int | None = None
 
     def after_step(self, trainer: Trainer, record: Record) -> None:
         """Evaluates at multiples of ``train.evaluate_every``."""
@@ -160,8 +157,6 @@ class Evaluations(Hook):
         record.update(figures)
         if "val_miou" in figures:
             self.best = self.best.after(step, figures["val_miou"])
-        if self.best.step == step:
-            self.best_step = step
         self.judge(trainer)
 
     def judge(self, trainer: Trainer) -> None:
@@ -184,16 +179,25 @@ class Checkpoints(Hook):
     def after_step(self, trainer: Trainer, record: Record) -> None:
         """Saves and prunes."""
         step = int(record["step"])
-        best = step == self.evaluations.best_step
+        best = step == self.evaluations.best.step
         last = step == trainer.config.train.steps or trainer.stopped
-        if step % self.every and not last and not best:
-            return
+        if not step % self.every or last or best:
+            self.save(trainer)
+
+    def at_end(self, trainer: Trainer) -> None:
+        """Saves where a hook that came later has stopped the training."""
+        if trainer.step not in self.run.checkpoint_steps():
+            self.save(trainer)
+
+    def save(self, trainer: Trainer) -> None:
+        """Saves the state as it is, and prunes."""
+        step = trainer.step
         model, optimizer, state = trainer.state()
         # The table first: killed in between, the step is done again and writes it again, while
         # a training that goes on from its checkpoint never would.
         if "table.weight" in model:
             self.run.write_embeddings(step, model["table.weight"])
         self.run.save_checkpoint(step, model=model, optimizer=optimizer, trainer=state)
-        if best:
+        if step == self.evaluations.best.step:
             self.run.mark_best(step)
         self.run.prune_checkpoints(self.keep)

@@ -13,6 +13,9 @@ from workbench import config
 from workbench.errors import RunError
 from workbench.trainers.schedules import poly
 
+_STEP = "step"
+_STATES = {"sgd": {"momentum_buffer"}, "adamw": {_STEP, "exp_avg", "exp_avg_sq"}}
+"""What torch's optimisers keep of a parameter, by ``train.optimizer``."""
 _NORMALIZATION = (
     nn.modules.batchnorm._BatchNorm,
     nn.GroupNorm,
@@ -125,18 +128,21 @@ def load_state_tensors(optimizer: Optimizer, tensors: Mapping[str, Tensor]) -> N
     """Puts back what :func:`state_tensors` returned.
 
     Raises:
-        RunError: The state does not fit the optimiser's parameters.
+        RunError: The state does not fit the optimiser's parameters, or is another optimiser's.
     """
     parameters = {str(index): parameter for index, parameter in _parameters(optimizer)}
+    known = _STATES["sgd" if isinstance(optimizer, torch.optim.SGD) else "adamw"]
     for name, value in tensors.items():
         index, _, key = name.partition(".")
         parameter = parameters.get(index)
-        if parameter is None or (value.ndim > 0 and value.shape != parameter.shape):
+        shape = torch.Size() if key == _STEP else None if parameter is None else parameter.shape
+        if parameter is None or key not in known or value.shape != shape:
             raise RunError(
                 f"checkpoint: optimiser state {name!r} does not fit the model; "
                 "resume with the configuration the run was started with"
             )
-        device = parameter.device if value.ndim > 0 else value.device
+        # Adam counts its steps on the CPU, wherever the parameter is.
+        device = value.device if key == _STEP else parameter.device
         optimizer.state[parameter][key] = value.to(device).clone()
 
 

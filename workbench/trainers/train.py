@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import os
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -74,9 +74,12 @@ def train(
         run.truncate_metrics(trainer.step)
         run.forget_bad_batch()
         _write_status(run, trainer, "running")
-        with _explaining(trainer, run):
+        log = MetricsLog(
+            run, trainer.config.train.log_every, step=trainer.step, seconds_before=trainer.seconds
+        )
+        with closing(log.events), _explaining(trainer, run):
             processes.barrier()
-            _fit(trainer, dataset, factors, [*_hooks(trainer, run, evaluate), *hooks])
+            _fit(trainer, dataset, factors, [*_hooks(trainer, run, evaluate, log), *hooks])
         _write_status(run, trainer, "done", trainer.stopped)
     processes.barrier()
     return run
@@ -182,10 +185,10 @@ def _counted(dataset: SegmentationDataset, run: RunDirectory | None) -> Vocabula
         known = run.vocabulary()
         if known.names == vocabulary.names:
             return known
-    if int(vocabulary.table["train_pixels"].sum()) > 0:
-        return vocabulary
-    counts = dataset.known_counts()
-    return None if counts is None else vocabulary.with_counts(*counts)
+    counts = dataset.known_counts()  # of this split; a vocabulary's own are those of "train"
+    if counts is not None:
+        return vocabulary.with_counts(*counts)
+    return vocabulary if int(vocabulary.table["train_pixels"].sum()) > 0 else None
 
 
 def portable(run_config: config.Run) -> config.Run:
@@ -247,11 +250,12 @@ def _fit(
 
 
 def _hooks(
-    trainer: Trainer, run: RunDirectory, evaluate: Callable[[], dict[str, Any]]
+    trainer: Trainer, run: RunDirectory, evaluate: Callable[[], dict[str, Any]], log: MetricsLog
 ) -> list[Hook]:
     settings = trainer.config.train
-    log = MetricsLog(run, settings.log_every, step=trainer.step, seconds_before=trainer.seconds)
     evaluations = _evaluations(trainer, run, evaluate, log)
+    if 0 < trainer.step == evaluations.best.step:  # killed before it was marked
+        run.mark_best(trainer.step)
     checkpoints = Checkpoints(
         run, settings.checkpoint_every, settings.keep_checkpoints, evaluations
     )

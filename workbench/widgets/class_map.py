@@ -12,6 +12,7 @@ import plotly.graph_objects as go
 from plotly.callbacks import Points
 
 from workbench.charts import class_map
+from workbench.class_search import matching_classes
 from workbench.errors import RunError
 from workbench.runs import RunDirectory
 from workbench.widgets.panel import Panel, control, live, open_run, refill, table_html
@@ -85,14 +86,8 @@ class ClassMap(Panel):
 
     def find(self, text: str) -> None:
         """Selects the classes whose name holds every word, or whose id it is."""
-        words = text.lower().split()
-        names = self.classes["name"].astype(str).str.lower()
-        hit = pd.Series(bool(words), index=self.classes.index)
-        for word in words:
-            hit &= names.str.contains(word, regex=False)
-        if text.strip().isdecimal():
-            hit |= self.classes["class_id"] == int(text)
-        self.select(self.classes.loc[hit, "class_id"])
+        found = matching_classes(self.classes, text) & bool(text.strip())
+        self.select(self.classes.loc[found, "class_id"])
 
     def select(self, class_ids: Iterable[int]) -> None:
         """Rings classes and lists them."""

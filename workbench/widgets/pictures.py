@@ -57,7 +57,8 @@ class PredictionViewer(Panel):
         self.figure = live(self._panes())
         self.previous.on_click(lambda _: self._step(-1))
         self.next.on_click(lambda _: self._step(1))
-        self.image.observe(lambda _: self._redraw(), names="value")
+        self._filtering = False
+        self.image.observe(self._chose, names="value")
         self.opacity.observe(self._fade, names="value")
         self.only.observe(lambda _: self._filter(), names="value")
         self._say()
@@ -83,6 +84,10 @@ class PredictionViewer(Panel):
             opacity=float(self.opacity.value),
         )
 
+    def _chose(self, _: object) -> None:
+        if not self._filtering:
+            self._redraw()
+
     def _redraw(self) -> None:
         refill(self.figure, self._panes())
         self._say()
@@ -106,11 +111,8 @@ class PredictionViewer(Panel):
         if chosen is not None and chosen in self._holders.index:
             held = [name for name in self.images if name in self._holders[chosen]]
         before = self.image.value
-        if tuple(held) == self.image.options:
-            self._redraw()
-            return
-        # One redrawing, whether the picture stays or not.
-        with self.image.hold_trait_notifications():
-            self.image.options = held
-            self.image.value = before if before in held else held[0]
+        self._filtering = True  # one redrawing: other options choose the first of them
+        self.image.options = held
+        self.image.value = before if before in held else held[0]
+        self._filtering = False
         self._redraw()

@@ -152,7 +152,8 @@ class TrainingMonitor(Panel, Hook):
         every = -(-len(metrics) // _MOST) or 1
         self.metrics = metrics[metrics["val_miou"].notna() | (metrics.index % every == 0)]
         status = run.status()
-        self._steps = int(status.get("steps") or metrics["step"].max() or 1)
+        reached = int(metrics["step"].max()) if len(metrics) else 0
+        self._steps = int(status.get("steps") or reached or 1)
         said = [str(status.get("state", "")), f"step {status.get('step', 0):,} of {self._steps:,}"]
         losses, scores = metrics["loss"].dropna(), metrics["val_miou"].dropna()
         said += [f"loss {losses.iloc[-1]:.3f}"] if len(losses) else []
