@@ -228,7 +228,7 @@ def _budgets() -> Experiment:
 
 def _images() -> Experiment:
     def cells() -> Iterator[Cell]:
-        for method in ("ours", "nearest", "dense", "linear-64", "euclidean"):
+        for method in ("ours", "nearest", "dense", "linear-64", "euclidean", DEFAULT):
             yield Cell(method=method, memory=ROOMY, length="images")
         yield Cell(method="dense-all", memory=ROOMY, length="images")
 
