@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Sequence
 from typing import Any, NamedTuple
 
@@ -272,7 +271,7 @@ def _look(
     """The labels of a picture, as they were evaluated or as the edited classes make them."""
     plain = pixel_panel.Looked(sample.truth, sample.prediction, classes, None, None, image_id)
     stamp = data_pictures.picture_stamp(run.path, split)
-    key = hashlib.sha256(f"{run.path}|{split}|{image_id}|{stamp}".encode()).hexdigest()[:24]
+    key = data_pictures.digest(run.path, split, image_id, stamp)
     table = edited.edited_table(run.path) if with_edits else None
     if table is None:
         return _Seen(plain, key)

@@ -9,7 +9,6 @@ import pandas as pd
 import pytest
 
 from app import frames
-from workbench.class_search import matching_classes
 
 
 @pytest.fixture
@@ -52,22 +51,6 @@ def test_selected_class_is_a_plain_number(classes: pd.DataFrame) -> None:
     assert (type(found), found) == (int, 1283)  # a numpy number is no int: Rename would miss it
     assert frames.selected_class({"selection": {"rows": [4]}}, classes) is None
     assert frames.selected_class(None, classes) is None
-
-
-@pytest.mark.parametrize(
-    ("text", "found"),
-    [
-        ("", [0, 1, 2, 1283]),
-        ("star TEAL", [0, 1]),
-        ("a.c", [2]),
-        (".", [2]),
-        ("1283", [1283]),
-        ("(", []),
-        ("9" * 5000, []),
-    ],
-)
-def test_search(classes: pd.DataFrame, text: str, found: list[int]) -> None:
-    assert list(classes.loc[matching_classes(classes, text), "class_id"]) == found
 
 
 def test_filters_combine(classes: pd.DataFrame) -> None:

@@ -112,7 +112,8 @@ def change_bars(groups: pd.DataFrame, *, height: int = 240, dark: bool = False) 
         dark: Whether it will stand on dark paper.
     """
     rows = groups.iloc[::-1]
-    colors = [*rows["group"].astype(str).map(category_colors(rows["group"]))]
+    own = category_colors(rows["group"])
+    colors = [own.get(str(group), MUTED[dark]) for group in rows["group"]]
     change = rows["change"].astype(float)
     labels = [
         f"{_escaped(group)}  ({int(count):,})"

@@ -121,7 +121,8 @@ def group_bars(groups: pd.DataFrame, *, height: int = 280, dark: bool = False) -
     """
     rows = groups.iloc[::-1]
     names = [html.escape(str(group)) for group in rows["group"]]
-    colors = [*rows["group"].astype(str).map(category_colors(rows["group"]))]
+    own = category_colors(rows["group"])
+    colors = [own.get(str(group), MUTED[dark]) for group in rows["group"]]
     notes = [
         f"{miou:.3f}  ·  {int(count):,} classes" if np.isfinite(miou) else "no class in this split"
         for miou, count in zip(rows["miou"], rows["classes"], strict=True)

@@ -236,7 +236,8 @@ def _with_patches_of(own: Tensor, given: Tensor, name: str) -> Tensor:
         resampled = resample_patch_embed(given.float(), list(own.shape[2:]))
         return resampled
     if name.endswith("pos_embed") and own.dim() == 3 and given.shape[2] == own.shape[2]:
-        for tokens in range(3):  # of the class and of distillation come before the patches
+        shortest = min(given.shape[1], own.shape[1])
+        for tokens in range(min(3, shortest)):  # of the class and of distillation, at the front
             before, after = (math.isqrt(tensor.shape[1] - tokens) for tensor in (given, own))
             if (before**2, after**2) == (given.shape[1] - tokens, own.shape[1] - tokens):
                 resampled = resample_abs_pos_embed(
