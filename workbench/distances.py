@@ -17,7 +17,7 @@ from torch import Tensor
 from torch.nn import functional
 
 from workbench.errors import ConfigError
-from workbench.kernels.reference import raw_logits, raw_slopes
+from workbench.kernels.reference import raw_logits
 from workbench.kernels.terms import EUCLIDEAN, PRODUCT, SQUARED
 
 
@@ -56,10 +56,6 @@ class Distance:
     def logit(self, products: Tensor) -> Tensor:
         """Logit at temperature 1 for inner products of any shape; increases with them."""
         return raw_logits(products, self.kind)
-
-    def slope(self, products: Tensor) -> Tensor:
-        """Derivative of :meth:`logit` by the inner product, same shape."""
-        return raw_slopes(products, self.kind)
 
     def distance(self, products: Tensor) -> Tensor:
         """Distance for reports and pictures: Euclidean for unit vectors, -logit otherwise."""

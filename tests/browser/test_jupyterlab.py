@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from helpers.notebooks import REPOSITORY, copy_notebook
 from notebooks.parameters import TEST_PARAMETERS
+from playwright.sync_api import Error as PlaywrightError
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -57,6 +58,11 @@ BARS = """() => [...document.querySelectorAll('.jupyter-widgets .js-plotly-plot'
 LAYERS = """() => [...document.querySelectorAll('.jupyter-widgets .js-plotly-plot')]
   .flatMap(plot => plot.data || []).filter(trace => trace.type === 'image')
   .map(trace => [trace.name, trace.opacity, trace.source])"""
+# What a widget that is not drawn shows in its place.
+STATE = """() => [...document.querySelectorAll('.jupyter-widgets')]
+  .filter(box => !box.parentElement.closest('.jupyter-widgets'))
+  .map(box => ({plots: box.querySelectorAll('.js-plotly-plot').length,
+                text: box.innerText.slice(0, 200)}))"""
 # A bar that has moved, above a live figure.
 TRAINS = """() => [...document.querySelectorAll('.jupyter-widgets')].some(box =>
   box.querySelector('.js-plotly-plot .trace') && box.querySelector('.progress-bar')
@@ -113,10 +119,11 @@ def _wait_for(address: str, server: subprocess.Popen[bytes], log: Path) -> None:
 def open_and_start(browser: Browser, address: str, name: str) -> tuple[Page, list[str]]:
     """A notebook whose cells begin to run, and the JavaScript errors so far (a live list)."""
     page = browser.new_page(viewport={"width": 1280, "height": 1600})
+    page.set_default_timeout(90_000)  # a busy machine is slow, not wrong
     errors: list[str] = []
     page.on("pageerror", lambda error: errors.append(str(error)))
     page.goto(f"{address}/lab/tree/{name}.ipynb?reset")
-    page.wait_for_selector(".jp-Notebook .jp-CodeCell", timeout=90_000)
+    page.wait_for_selector(".jp-Notebook .jp-CodeCell")
     page.evaluate(RUN_ALL)
     return page, errors
 
@@ -126,6 +133,14 @@ def finish(page: Page) -> None:
     page.evaluate("() => window.ran")
     cells: list[dict[str, Any]] = page.evaluate(CELLS)
     assert [cell for cell in cells if cell["failed"] or not cell["count"]] == []
+
+
+def wait_for_widgets(page: Page, script: str, errors: list[str]) -> None:
+    """Until a script finds what it looks for, or a failure that says what stands there."""
+    try:
+        page.wait_for_function(script)
+    except PlaywrightError as error:
+        raise AssertionError(f"{error}: {page.evaluate(STATE)}, {errors}") from error
 
 
 def photograph(page: Page, selector: str, path: Path) -> None:
@@ -151,7 +166,7 @@ def test_the_idea_can_be_played_with(browser: Browser, lab: str, screenshots: Pa
     page, errors = open_and_start(browser, lab, "01_the_idea")
     finish(page)
     exact = f"() => ({TRACES})('exact probability')[0]"
-    page.wait_for_function(exact)
+    wait_for_widgets(page, exact, errors)
     before = page.evaluate(exact)
     pull_slider(page, "temperature T", "Home")
     wait_for_change(page, exact, before)
@@ -189,7 +204,7 @@ def test_a_training_is_watched_and_its_pictures_faded(
     page.get_by_text("step 60 of 60").first.wait_for()
     assert page.get_by_text("step 60 of 60").count() == 2
     assert page.locator(".progress-bar").count() == 0
-    page.wait_for_function(f"({LAYERS})().length >= 7")
+    wait_for_widgets(page, f"({LAYERS})().length >= 7", errors)
     before = page.evaluate(LAYERS)
     pull_slider(page, "opacity", "Home")
     wait_for_change(page, LAYERS, before)
@@ -208,7 +223,7 @@ def test_the_class_map_moves_with_the_steps(browser: Browser, lab: str, screensh
     page, errors = open_and_start(browser, lab, "08_class_map")
     finish(page)
     last = f"() => ({MAPS})().at(-1)"
-    page.wait_for_function(last)
+    wait_for_widgets(page, last, errors)
     before = page.evaluate(last)
     pull_slider(page, "step", "Home")
     wait_for_change(page, last, before)

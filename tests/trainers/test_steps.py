@@ -137,6 +137,13 @@ def test_the_norm_is_recorded_only_where_it_is_asked_for(make_trainer: Any, batc
     assert "gradient_norm" not in make_trainer().train_step(batch)
 
 
+def test_the_recall_of_an_index_is_recorded(make_trainer: Any, batch: Batch) -> None:
+    pytest.importorskip("faiss", reason="no faiss, no index to search by")
+    record = make_trainer(loss={"name": "nearest", "search": "index"}).train_step(batch)
+    assert 0.95 <= record["index_recall"] <= 1
+    assert "index_recall" not in make_trainer(loss={"name": "nearest"}).train_step(batch)
+
+
 def test_a_step_whose_scaled_gradients_overflow_is_left_out(make_config: Any, batch: Batch) -> None:
     train = {**PLAIN, "precision": "fp16", "accumulate": 2, "clip_norm": 1.0, "ema_decay": 0.9}
     trainer = scaled_trainer(make_config(train=train), 2.0**8)

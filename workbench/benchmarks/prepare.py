@@ -270,8 +270,8 @@ def _sample(root: Path) -> list[tuple[list[Region], int]]:
     ids = [entry["id"] for entry in lvis.images]
     jobs = []
     for image_id in ids[:: max(1, len(ids) // _SAMPLE)]:
-        below = [r for one in stuff for r in mapping.regions("stuff", one, image_id)]
-        jobs.append(([*below, *mapping.regions("lvis", lvis, image_id)], mapping.fill))
+        below, above = mapping.layers(stuff, lvis, image_id)
+        jobs.append(([*below, *above], mapping.fill))
     return jobs
 
 

@@ -59,8 +59,7 @@ def read_layers(dataset: LvisCoco, indices: Sequence[int]) -> list[Layers]:
 
     found = []
     for image_id in wanted:
-        below = [r for one in stuff for r in mapping.regions("stuff", one, image_id)]
-        above = mapping.regions("lvis", lvis, image_id)
+        below, above = mapping.layers(stuff, lvis, image_id)
         found.append(Layers(*(painted(part, image_id) for part in (below, above, below + above))))
     return found
 

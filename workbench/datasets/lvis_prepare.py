@@ -220,8 +220,7 @@ def _make_split(
         for entry, path in zip(split.lvis.images, split.paths, strict=True):
             if path is not None:
                 image_id = entry["id"]
-                below = [r for one in stuff for r in mapping.regions("stuff", one, image_id)]
-                above = mapping.regions("lvis", split.lvis, image_id)
+                below, above = mapping.layers(stuff, split.lvis, image_id)
                 files = [str(one.path) for one in (*stuff, split.lvis) if image_id in one.regions]
                 yield MaskJob(
                     folder / f"{image_id:012d}{suffix}",

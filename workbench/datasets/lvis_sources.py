@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from pathlib import Path, PurePosixPath
 from typing import Any, Final
@@ -64,10 +65,17 @@ class Mapping:
                         "ignore it"
                     )
 
-    def regions(self, source: str, loaded: AnnotationFile | None, image_id: int) -> list[Region]:
-        """An image's annotations with the ids that go on disk, last of the file first."""
-        if loaded is None:
-            return []
+    def layers(
+        self, stuff: Iterable[AnnotationFile], lvis: AnnotationFile, image_id: int
+    ) -> tuple[list[Region], list[Region]]:
+        """An image's stuff, of all its files, and the things that are painted over it.
+
+        Ids are those that go on disk; within a file the last annotation comes first.
+        """
+        below = [region for one in stuff for region in self._regions("stuff", one, image_id)]
+        return below, self._regions("lvis", lvis, image_id)
+
+    def _regions(self, source: str, loaded: AnnotationFile, image_id: int) -> list[Region]:
         lookup = self.lookups[source]
         regions = []
         for category, segmentation in reversed(loaded.regions.get(image_id, [])):

@@ -101,6 +101,10 @@ class SegmentationLoss(nn.Module, ABC):
         labelled = (mask != IGNORE_INDEX).sum()
         return labelled.clamp_max(self.settings.pixels) if self.settings.pixels > 0 else labelled
 
+    def figures(self) -> dict[str, float]:
+        """What else a training records after a step: nothing, for most losses."""
+        return {}
+
     def select(
         self, pixels: Tensor, mask: Tensor, generator: torch.Generator | None
     ) -> tuple[Tensor, Tensor]:
@@ -188,6 +192,10 @@ class Nearest(SegmentationLoss):
             search=None if self.settings.search == "exact" else self._index_search(table),
             budget=self.budget,
         )
+
+    def figures(self) -> dict[str, float]:
+        """The share of the exact k nearest that the index finds, "index_recall", once it is built."""
+        return {} if math.isnan(self.recall) else {"index_recall": self.recall}
 
     def _index_search(self, table: ClassEmbeddings) -> Search:
         """The search of one batch; builds the index where it is due, tuned to these pixels."""

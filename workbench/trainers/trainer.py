@@ -135,8 +135,8 @@ class Trainer:
 
         Returns:
             "step", "loss" (mean over the labelled pixels of all micro-batches and processes),
-            "pixels", "penalty", "learning_rate", "temperature" where there is one, and with
-            ``train.clip_norm`` "gradient_norm" before clipping.
+            "pixels", "penalty", "learning_rate", "temperature" where there is one, with
+            ``train.clip_norm`` "gradient_norm" before clipping, and the loss's own figures.
 
         Raises:
             NonFiniteLoss: The loss or, but for fp16, its gradient is not finite.
@@ -183,7 +183,7 @@ class Trainer:
         self._update()
         if output.classes is not None:
             record["temperature"] = float(output.classes.temperature.detach())
-        return record
+        return record | self.loss.figures()
 
     def _seed_noise(self, number: int) -> None:
         """Seeds dropout and the like for one micro-batch of this process."""
