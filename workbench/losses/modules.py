@@ -194,7 +194,7 @@ class Nearest(SegmentationLoss):
         )
 
     def figures(self) -> dict[str, float]:
-        """The share of the exact k nearest that the index finds, "index_recall", once it is built."""
+        """Once there is an index, "index_recall"."""
         return {} if math.isnan(self.recall) else {"index_recall": self.recall}
 
     def _index_search(self, table: ClassEmbeddings) -> Search:
