@@ -121,17 +121,18 @@ def _table(rows: pd.DataFrame, names: dict[int, str], height: int, *, scores_fir
 
 
 def _columns() -> dict[str, Any]:
+    # Together as wide as the list is in a window of 1440 pixels: nothing is cut that is compared.
     column = st.column_config
     return {
         "class_id": None,
-        "name": column.TextColumn("Class", width=150),
-        "iou": column.ProgressColumn("IoU", width=90, format="%.2f", min_value=0.0, max_value=1.0),
+        "name": column.TextColumn("Class", width=132),
+        "iou": column.NumberColumn("IoU", width=50, format="%.2f"),
         "train_images": column.NumberColumn(
-            "Trained on", width=80, help="Training images that show it."
+            "Trained on", width=75, help="Training images that show it."
         ),
-        "nearest": column.TextColumn("Nearest other class", width=150),
+        "nearest": column.TextColumn("Nearest other class", width=132),
         "nearest_distance": column.NumberColumn(
-            "Distance", width=70, format="%.3f", help="True distance of unit vectors, 0 to 2."
+            "Distance", width=65, format="%.3f", help="True distance of unit vectors, 0 to 2."
         ),
     }
 
