@@ -116,6 +116,23 @@ def test_pixels_of_several_pictures_become_one_class(trained_runs: Path, open_ap
     assert "Added both, from 200 pixels." in said(app)
 
 
+def test_marks_stay_in_their_run(
+    broken_run: Path, open_app: Open, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The browser takes the marks it is sent where their version is new to it."""
+    shutil.copytree(broken_run, broken_run.parent / "spare")
+    sent = []
+    monkeypatch.setattr("app.picker.show", lambda payload, **_: sent.append(payload))
+    app = open_app(broken_run.parent, PAGE, run="demo")
+    mark(app, broken_run.parent, **{FIRST: [Mark(3, 4, 3, 4)]})
+    for run in ("spare", "demo"):
+        app.selectbox(key="choice_run").set_value(run).run()
+    is_well(app)
+    of_demo, of_spare, again = sent[-3:]
+    assert [len(payload["marks"]) for payload in (of_demo, of_spare, again)] == [1, 0, 1]
+    assert of_demo["marksVersion"] == again["marksVersion"] != of_spare["marksVersion"]
+
+
 def test_a_twin_is_warned_of(trained_runs: Path, open_app: Open) -> None:
     app = open_app(trained_runs, PAGE)
     for name in ("one", "two"):

@@ -86,6 +86,26 @@ def test_clicked_pixels_become_a_class_that_is_predicted(vocabulary: Page) -> No
     is_well(page)
 
 
+def test_a_picture_takes_no_more_marks_than_are_read(vocabulary: Page) -> None:
+    page = vocabulary
+    click_all = """(canvas, [count, width]) => {
+      const box = canvas.getBoundingClientRect();
+      canvas.setPointerCapture = () => {};  // no pointer of these events is there to capture
+      for (let at = 0; at < count; at++) {
+        const place = {clientX: box.x + (at % width + 1) * box.width / (width + 1),
+                       clientY: box.y + (Math.floor(at / width) + 1) * box.height / (width + 1),
+                       pointerId: 1, button: 0, bubbles: true};
+        for (const kind of ['pointerdown', 'pointerup']) {
+          canvas.dispatchEvent(new PointerEvent(kind, place));
+        }
+      }
+    }"""
+    canvas(page).evaluate(click_all, [201, 15])
+    page.locator(".picker .say", has_text="No more than 200 marks").wait_for()
+    page.get_by_text("200 pixels", exact=True).wait_for()
+    is_well(page)
+
+
 def test_the_strip_opens_another_picture_and_the_address_follows(vocabulary: Page) -> None:
     page = vocabulary
     page.locator(".picker .turn").nth(1).click()

@@ -101,6 +101,17 @@ def test_a_survey_reads_no_mask_twice(threshold: float, known: bool) -> None:
         assert factors == pytest.approx(wanted)
 
 
+def test_a_survey_is_of_its_split() -> None:
+    """A vocabulary's own counts are those of "train", and another split may be trained on."""
+    dataset = Masks()
+    dataset.vocabulary = dataset.vocabulary.with_counts(np.ones(CLASSES), np.ones(CLASSES))
+    vocabulary, _ = survey(dataset, 0.0)  # type: ignore[arg-type]
+    assert dataset.reads == 0 and (vocabulary.table["train_pixels"] == 1).all()
+    dataset.known = count_classes(Masks())  # type: ignore[arg-type]
+    vocabulary, _ = survey(dataset, 0.0)  # type: ignore[arg-type]
+    assert nonzero(vocabulary.table["train_pixels"].to_numpy()) == by_hand()[1]
+
+
 def test_a_survey_takes_the_counts_a_run_has(tmp_path: Path) -> None:
     from workbench.runs import RunDirectory
 
