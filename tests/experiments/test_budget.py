@@ -64,6 +64,22 @@ def test_what_was_measured_is_not_measured_again(
     assert len(json.loads(path.read_text())) == 4
 
 
+def test_another_machine_makes_no_difference(
+    experiment: Experiment, measured: list[tuple[int, int]], tmp_path: Path
+) -> None:
+    """The reference was timed on one four times as fast: so is what is timed beside it now."""
+    path = tmp_path / "rates.json"
+    known = {"key": "cpu--small--ours--1284-classes--4x128", "peak_bytes": 1, "rounds": 3}
+    here = 4 * 128**2 * 1e-6
+    path.write_text(json.dumps([{**known, "seconds": here / 4}]))
+    cell = Cell(method="linear", memory=10_240 * 4 * 128**2)
+    rate = fit(experiment, cell, "data", Rates(path, "cpu"))
+    assert (rate.batch, rate.rounds) == (4, budget.ROUNDS)
+    assert rate.seconds == pytest.approx(here / 4, abs=1e-5)
+    row = next(row for row in json.loads(path.read_text()) if "--linear--" in row["key"])
+    assert row["here"] == row["reference_here"] == pytest.approx(here)
+
+
 def test_a_memory_nothing_fits_is_said(
     experiment: Experiment, measured: list[tuple[int, int]], tmp_path: Path
 ) -> None:

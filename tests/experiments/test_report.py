@@ -86,11 +86,21 @@ def test_the_paper_is_beaten_outside_the_spread_or_not() -> None:
 
 
 def test_dense_has_room_only_where_it_learns() -> None:
-    name = "ours minus dense on the same images"
+    name = "best embedding minus best dense on the same images"
     room: dict[str, Any] = {"experiment": "images", "memory": ROOMY, "length": "images"}
     assert by_text([row("ours", 0.4, **room), row("dense", 0.3, **room)])[name] is True
     assert by_text([row("ours", 0.25, **room), row("dense", 0.3, **room)])[name] is False
     assert by_text([row("ours", 0.25, **room), row("dense", 0.1, **room)])[name] is None
+
+
+def test_an_adjusted_embedding_is_ahead_of_what_is_adjusted_too() -> None:
+    room: dict[str, Any] = {"experiment": "images", "memory": ROOMY, "length": "images"}
+    rows = [row("ours", 0.2, **room), row("dense", 0.3, **room), row("ours-adjusted", 0.4, **room)]
+    (alone,) = (aim for aim in aims(rows) if "on the same images" in aim.text)
+    assert alone.met is True and "no dense head was trained with adjusted logits" in alone.reached
+    fair = [*rows, row("dense-adjusted", 0.5, **room)]
+    (both,) = (aim for aim in aims(fair) if "on the same images" in aim.text)
+    assert both.met is False and "no dense head" not in both.reached
 
 
 def test_the_rare_may_not_cost_the_rest() -> None:

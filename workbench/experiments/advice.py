@@ -13,7 +13,7 @@ K = TypeVar("K")
 ENOUGH = 0.01
 """A difference of mIoU below which the cheaper choice is advised."""
 
-_DIMENSIONS = {8: "ours-d8", 12: "ours-d12", 32: "ours-d32", 64: "ours"}
+_DIMENSIONS = {8: "ours-d8", 12: "ours-d12", 32: "ours-d32", 64: "ours", 128: "ours-d128"}
 _TEMPERATURES = {"20": "ours-t20", "40": "ours-t40", "learned": "ours"}
 _NEGATIVES = {7: "ours-nearest-7", 32: "ours-nearest-32", 128: "ours-nearest-128"}
 _RARE = ("ours-even", "ours", "ours-repeat", "ours-adjusted-half", "ours-adjusted")

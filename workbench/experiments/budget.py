@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from workbench import config
 from workbench.benchmarks.harness import OutOfMemory, Row, Spec, run_here, run_isolated
 from workbench.errors import ConfigError
-from workbench.experiments.plan import COSTS_AS, Cell, Experiment
+from workbench.experiments.plan import COSTS_AS, REFERENCE, Cell, Experiment
 from workbench.progress import progress, say
 from workbench.runs import write_json
 
@@ -42,7 +42,9 @@ class Rate(NamedTuple):
         peak_bytes: Largest memory during training beyond what the process had before it; None
             if it did not fit the machine.
         seconds: Of a step: the median of a measurement, the smallest over the rounds. On a CPU
-            reading and augmenting are part of it; for a GPU other cores do that meanwhile.
+            reading and augmenting are part of it; for a GPU other cores do that meanwhile. Where
+            ``REFERENCE`` has a rate already, perhaps of another machine: as many times its
+            seconds as it took here, measured in turn.
         rounds: Measurements so far.
     """
 
@@ -108,31 +110,60 @@ class Rates:
         if path.exists():
             self.rows = {row["key"]: row for row in json.loads(path.read_text(encoding="utf-8"))}
 
-    def get(self, run: config.Run, method: str, classes: int, *, rounds: int = 1) -> Rate:
-        """The rate of a configuration, measured until there are enough rounds of it."""
+    def get(
+        self,
+        run: config.Run,
+        method: str,
+        classes: int,
+        *,
+        beside: config.Run | None = None,
+        rounds: int = 1,
+    ) -> Rate:
+        """The rate of a configuration, measured until there are enough rounds of it.
+
+        Args:
+            run: The configuration.
+            method: Of ``METHODS``.
+            classes: C.
+            beside: The reference's configuration for the same pictures, batch and crop.
+            rounds: How many are enough.
+        """
         batch, crop = run.train.batch_size, run.data.crop
         network = run.model.network if run.model.network == "small" else run.model.backbone
-        key = f"{self.device}--{network}--{method}--{classes}-classes--{batch}x{crop}"
+        name = f"{self.device}--{network}--{{}}--{classes}-classes--{batch}x{crop}"
+        key, other = name.format(method), self.rows.get(name.format(REFERENCE), {}).get("seconds")
         row = self.rows.get(key)
         while row is None or (row["peak_bytes"] is not None and row["rounds"] < rounds):
-            row = self._measure(key, run, row)
+            found = self._measure(run)
+            if beside is not None and method != REFERENCE and other and found["seconds"]:
+                found["here"] = found["seconds"]
+                found["reference_here"] = self._measure(beside)["seconds"]
+            row = _added(row, found)
+            if other and "here" in row:
+                row["seconds"] = round(other * row["here"] / row["reference_here"], 5)
+            self.rows[key] = {"key": key, **row}
+            write_json(self.path, [self.rows[name] for name in sorted(self.rows)])
         return Rate(batch, crop, row["peak_bytes"], row["seconds"] or math.inf, row["rounds"])
 
-    def _measure(self, key: str, run: config.Run, before: dict[str, Any] | None) -> dict[str, Any]:
+    def _measure(self, run: config.Run) -> dict[str, Any]:
         spec = {"bench": "training", "device": self.device, "config": config.to_dict(run)}
         measure = run_here if self.device == "cuda" else run_isolated
         try:
-            found = measure({**spec, "steps": STEPS})
+            return dict(measure({**spec, "steps": STEPS}))
         except OutOfMemory:
-            found = {"peak_bytes": None, "seconds": None}
-        row = {"key": key, **found, "rounds": 1}
-        if before is not None:
-            row["rounds"] = before["rounds"] + 1
-            row["seconds"] = min(before["seconds"], found["seconds"] or math.inf)
-            row["peak_bytes"] = max(before["peak_bytes"], found["peak_bytes"] or 0)
-        self.rows[key] = row
-        write_json(self.path, [self.rows[name] for name in sorted(self.rows)])
-        return row
+            return {"peak_bytes": None, "seconds": None}
+
+
+def _added(before: dict[str, Any] | None, found: dict[str, Any]) -> dict[str, Any]:
+    """A row with one more round in it: the smallest times, the largest memory."""
+    if before is None:
+        return {**found, "rounds": 1}
+    row = {**before, "rounds": before["rounds"] + 1}
+    for name, value in found.items():
+        if value is not None:
+            other = before.get(name, value)
+            row[name] = max(other, value) if name == "peak_bytes" else min(other, value)
+    return row
 
 
 def fit(experiment: Experiment, cell: Cell, root: str, rates: Rates) -> Rate:
@@ -142,13 +173,13 @@ def fit(experiment: Experiment, cell: Cell, root: str, rates: Rates) -> Rate:
         ConfigError: None does.
     """
     cost = COSTS_AS.get(cell.method, cell.method)
-    measured = dataclasses.replace(cell, method=cost)
+    measured, reference = (dataclasses.replace(cell, method=name) for name in (cost, REFERENCE))
     for batch, crop in experiment.batches:
-        run = _sized(experiment, measured, root, batch, crop)
-        rate = rates.get(run, cost, cell.world.classes)
+        run, beside = (_sized(experiment, one, root, batch, crop) for one in (measured, reference))
+        rate = rates.get(run, cost, cell.world.classes, beside=beside)
         if rate.peak_bytes is not None and rate.peak_bytes <= cell.memory:
             rounds = ROUNDS if experiment.device == "cpu" else 1
-            return rates.get(run, cost, cell.world.classes, rounds=rounds)
+            return rates.get(run, cost, cell.world.classes, beside=beside, rounds=rounds)
     raise ConfigError(
         f"{cell.name}: not even {experiment.batches[-1][0]} picture of "
         f"{experiment.batches[-1][1]} pixels fits {cell.memory / 2**20:.0f} MiB"
