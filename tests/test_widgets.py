@@ -13,6 +13,7 @@ import pytest
 import torch
 from helpers.runs import replace_per_class
 from helpers.vocabularies import make_vocabulary
+from ipywidgets import comm
 
 from workbench import config
 from workbench.charts.overlay import FIRST_LAYER
@@ -27,7 +28,7 @@ from workbench.widgets import (
     PredictionViewer,
     TrainingMonitor,
 )
-from workbench.widgets.panel import still
+from workbench.widgets.panel import live, still
 
 
 @pytest.fixture(scope="module")
@@ -148,6 +149,26 @@ def test_the_map_colours_finds_and_goes_back(demo: RunDirectory) -> None:
     assert view.figure.data[0].type == "scatter3d"
     view.layout.value = "PCA"
     np.testing.assert_allclose(np.array(view.figure.data[0].z), rows["pca_z"], rtol=1e-6)
+
+
+def test_a_live_figure_is_whole_when_the_browser_hears_of_it(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A busy browser draws it before a second message comes, and then never again."""
+    opened = []
+    create = comm.create_comm
+
+    def record(**message: Any) -> Any:
+        opened.append(message["data"]["state"])
+        return create(**message)
+
+    monkeypatch.setattr(comm, "create_comm", record)
+    figure = live(go.Figure(go.Scatter(x=[1, 2], y=[3, 4], name="a"), {"title": {"text": "b"}}))
+    (state,) = (one for one in opened if "_widget_data" in one)
+    assert [trace["name"] for trace in state["_widget_data"]] == ["a"]
+    assert state["_widget_layout"]["title"]["text"] == "b"
+    assert state["_widget_layout"]["width"] == figure.layout.width > 0
+    assert figure.comm is not None
 
 
 def test_what_is_drawn_round_is_listed(demo: RunDirectory) -> None:

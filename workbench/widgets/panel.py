@@ -16,6 +16,26 @@ _VIEW = "application/vnd.jupyter.widget-view+json"
 _WIDTH = 820  # fits beside the file browser of a small window
 
 
+class _LiveFigure(go.FigureWidget):  # type: ignore[misc,name-defined] # the stubs lack it
+    """A figure whose traces are in the first message that the browser gets of it.
+
+    Plotly opens an empty widget and sends the traces after it. A browser that is busy draws the
+    widget between the two, and what comes then without a message of its own is never drawn.
+    """
+
+    def __init__(self, plot: go.Figure) -> None:
+        """Opens the widget once it is complete."""
+        self._complete = False
+        super().__init__(plot)
+        self._complete = True
+        self.open()
+
+    def open(self) -> None:
+        """As ipywidgets' own, which its constructor calls too early."""
+        if self._complete:
+            super().open()
+
+
 class Panel:
     """Something to look at in Jupyter: controls about one figure.
 
@@ -56,7 +76,7 @@ def live(plot: go.Figure) -> Any:  # noqa: ANN401 the stubs do not know FigureWi
     It has a width of its own: plotly draws a widget before it is part of the page, where it
     cannot measure how much room there is, and would take 700 pixels.
     """
-    return go.FigureWidget(plot).update_layout(width=_WIDTH)  # type: ignore[attr-defined]
+    return _LiveFigure(go.Figure(plot).update_layout(width=_WIDTH))
 
 
 def refill(shown: Any, wanted: Any) -> None:  # noqa: ANN401 two figures
