@@ -9,7 +9,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -58,6 +58,7 @@ BARS = """() => [...document.querySelectorAll('.jupyter-widgets .js-plotly-plot'
 LAYERS = """() => [...document.querySelectorAll('.jupyter-widgets .js-plotly-plot')]
   .flatMap(plot => plot.data || []).filter(trace => trace.type === 'image')
   .map(trace => [trace.name, trace.opacity, trace.source])"""
+TABLES = "() => [...document.querySelectorAll('.jp-OutputArea tbody')].map(b => b.innerText)"
 # What a widget that is not drawn shows in its place.
 STATE = """() => [...document.querySelectorAll('.jupyter-widgets')]
   .filter(box => !box.parentElement.closest('.jupyter-widgets'))
@@ -156,10 +157,23 @@ def pull_slider(page: Page, label: str, key: str) -> None:
     page.keyboard.press(key)
 
 
-def wait_for_change(page: Page, what: str, before: object) -> None:
+def wait_for_change(page: Page, what: str, before: object, timeout: float = 90_000) -> None:
     """Until a script says something else than before."""
     script = f"before => JSON.stringify(({what})()) !== JSON.stringify(before)"
-    page.wait_for_function(script, arg=before)
+    page.wait_for_function(script, arg=before, timeout=timeout)
+
+
+def act_until_change(page: Page, what: str, act: Callable[[], object]) -> None:
+    """Acts until a script says something else: a widget does not tell when it begins to listen."""
+    before = page.evaluate(what)
+    for _ in range(4):
+        act()
+        try:
+            wait_for_change(page, what, before, 20_000)
+            return
+        except PlaywrightError:
+            continue
+    raise AssertionError(f"{what} stays as it was: {page.evaluate(STATE)}")
 
 
 def test_the_idea_can_be_played_with(browser: Browser, lab: str, screenshots: Path) -> None:
@@ -168,33 +182,20 @@ def test_the_idea_can_be_played_with(browser: Browser, lab: str, screenshots: Pa
     exact = f"() => ({TRACES})('exact probability')[0]"
     wait_for_widgets(page, exact, errors)
     before = page.evaluate(exact)
-    pull_slider(page, "temperature T", "Home")
-    wait_for_change(page, exact, before)
+    act_until_change(page, exact, lambda: pull_slider(page, "temperature T", "Home"))
     assert max(page.evaluate(exact)) < max(before)  # at T = 1 nothing is sure
     page.screenshot(path=screenshots / "lab_idea.png")
     # A click on the picture of the demo run asks for another pixel.
-    rows = page.locator(".jp-OutputArea tbody", has_text="dark").last
-    text, bars = rows.inner_text(), page.evaluate(BARS)
+    bars = page.evaluate(BARS)
     picture = page.locator(".js-plotly-plot", has=page.locator(".imagelayer image")).last
     picture.scroll_into_view_if_needed()
     box = picture.locator(".imagelayer image").bounding_box()
     assert box is not None
     place = box["x"] + 0.2 * box["width"], box["y"] + 0.2 * box["height"]
-    for _ in range(4):  # a picture does not tell when it begins to listen
-        page.mouse.click(*place)
-        try:
-            page.wait_for_function(
-                "text => ![...document.querySelectorAll('tbody')].some(b => b.innerText === text)",
-                arg=text,
-                timeout=20_000,
-            )
-            break
-        except PlaywrightError:
-            continue
+    act_until_change(page, TABLES, lambda: page.mouse.click(*place))
     wait_for_change(page, BARS, bars)
     sure = page.evaluate(BARS)
-    pull_slider(page, "temperature", "Home")
-    wait_for_change(page, BARS, sure)
+    act_until_change(page, BARS, lambda: pull_slider(page, "temperature", "Home"))
     assert max(page.evaluate(BARS)[-1]) < max(sure[-1])
     photograph(page, ".js-plotly-plot", screenshots / "lab_pixel.png")
     assert errors == []
@@ -214,8 +215,7 @@ def test_a_training_is_watched_and_its_pictures_faded(
     assert page.locator(".progress-bar").count() == 0
     wait_for_widgets(page, f"({LAYERS})().length >= 7", errors)
     before = page.evaluate(LAYERS)
-    pull_slider(page, "opacity", "Home")
-    wait_for_change(page, LAYERS, before)
+    act_until_change(page, LAYERS, lambda: pull_slider(page, "opacity", "Home"))
     faded = page.evaluate(LAYERS)
     assert [opacity for name, opacity, _ in faded if name != "picture"] == [0, 0, 0]
     page.get_by_role("button", name="next").click()
@@ -232,9 +232,7 @@ def test_the_class_map_moves_with_the_steps(browser: Browser, lab: str, screensh
     finish(page)
     last = f"() => ({MAPS})().at(-1)"
     wait_for_widgets(page, last, errors)
-    before = page.evaluate(last)
-    pull_slider(page, "step", "Home")
-    wait_for_change(page, last, before)
+    act_until_change(page, last, lambda: pull_slider(page, "step", "Home"))
     photograph(page, ".widget-slider", screenshots / "lab_class_map.png")
     assert errors == []
     page.close()

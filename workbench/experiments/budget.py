@@ -139,7 +139,7 @@ class Rates:
                 found["here"] = found["seconds"]
                 found["reference_here"] = self._measure(beside)["seconds"]
             row = _added(row, found)
-            if other and "here" in row:
+            if other and row.get("reference_here"):
                 row["seconds"] = round(other * row["here"] / row["reference_here"], 5)
             self.rows[key] = {"key": key, **row}
             write_json(self.path, [self.rows[name] for name in sorted(self.rows)])
