@@ -37,7 +37,11 @@ def test_a_second_call_does_only_what_is_missing(
     draw(photos / "sub" / "a.png", 9)
     with (out / NAME).open("ab") as file:
         file.write(b'{"done": {"stem": "a", "na')  # a kill in the middle of a line
+    with (out / SEGMENT_LINES).open("ab") as file:
+        file.write(b'{"size": [8, ' + b" " * 100_000)  # and of a long one
     second = told(cli(*call))
+    for line in (out / SEGMENT_LINES).read_bytes().splitlines():
+        json.loads(line)
     assert second["skipped"] == 1 and second["masks"] == first["masks"]
     changed = {path for path, stamp in stamps.items() if path.stat().st_mtime_ns != stamp}
     assert {path.relative_to(out).as_posix() for path in changed} == {"b.png", "sub/a.png"}
