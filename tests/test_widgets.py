@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import dataclasses
 import shutil
+import threading
 from pathlib import Path
 from typing import Any
 
@@ -28,7 +29,7 @@ from workbench.widgets import (
     PredictionViewer,
     TrainingMonitor,
 )
-from workbench.widgets.panel import live, still
+from workbench.widgets.panel import live, refill, still
 
 
 @pytest.fixture(scope="module")
@@ -169,6 +170,40 @@ def test_a_live_figure_is_whole_when_the_browser_hears_of_it(
     assert state["_widget_layout"]["title"]["text"] == "b"
     assert state["_widget_layout"]["width"] == figure.layout.width > 0
     assert figure.comm is not None
+
+
+def test_a_change_is_sent_while_another_thread_takes_in_what_the_browser_tells(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """JupyterLab's messages reach a kernel in two threads."""
+    figure = live(go.Figure(go.Scatter(x=[1, 2], y=[3, 4])))
+    refill(figure, go.Figure(go.Scatter(x=[3, 4], y=[3, 4])))  # the first takes long
+    sent: list[dict[str, Any]] = []
+    monkeypatch.setattr(figure, "_send", lambda message, **_: sent.append(message["state"]))
+    reading, read = threading.Event(), threading.Event()
+
+    class Long(dict[str, Any]):
+        """Something that takes a while to be read."""
+
+        def items(self) -> Any:
+            if "notify_change" in vars(figure):  # traitlets keep notifications for the end
+                reading.set()
+                read.wait(10)
+            return super().items()
+
+    told = Long(trace_deltas=[], trace_edit_id=-1)
+    browser = threading.Thread(target=figure.set_state, args=({"_js2py_traceDeltas": told},))
+    wanted = go.Figure(go.Scatter(x=[5, 6], y=[3, 4]))
+    slider = threading.Thread(target=refill, args=(figure, wanted))
+    browser.start()
+    assert reading.wait(10)
+    slider.start()
+    slider.join(1)  # it has to wait; without the other's lock it is done by now
+    read.set()
+    browser.join(10)
+    slider.join(10)
+    updates = [state["_py2js_update"] for state in sent if state.get("_py2js_update")]
+    assert [list(update["style_data"]["x"][0]) for update in updates] == [[5, 6]]
 
 
 def test_what_is_drawn_round_is_listed(demo: RunDirectory) -> None:

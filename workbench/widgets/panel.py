@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import ipywidgets
 import pandas as pd
@@ -14,13 +17,20 @@ from workbench.runs import RunDirectory
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _WIDTH = 820  # fits beside the file browser of a small window
+_TURN: Final = threading.RLock()  # one for all: who had two figures' could wait for each other
 
 
 class _LiveFigure(go.FigureWidget):  # type: ignore[misc,name-defined] # the stubs lack it
-    """A figure whose traces are in the first message that the browser gets of it.
+    """A figure that loses no message between the kernel and the browser.
 
-    Plotly opens an empty widget and sends the traces after it. A browser that is busy draws the
-    widget between the two, and what comes then without a message of its own is never drawn.
+    Its traces are in the first message. Plotly opens an empty widget and sends them after it: a
+    browser that is busy draws the widget between the two, and what comes then without a message
+    of its own is never drawn.
+
+    What the browser tells it and what the kernel changes take turns. JupyterLab's messages reach
+    a kernel in two threads, its main one and a subshell. While traitlets take in what the browser
+    tells, they keep each trait's notifications for the end, as one; plotly sends a change by
+    setting a trait to it and back to None, which as one is no change, and is not sent.
     """
 
     def __init__(self, plot: go.Figure) -> None:
@@ -34,6 +44,17 @@ class _LiveFigure(go.FigureWidget):  # type: ignore[misc,name-defined] # the stu
         """As ipywidgets' own, which its constructor calls too early."""
         if self._complete:
             super().open()
+
+    def set_state(self, sync_data: dict[str, Any]) -> None:
+        """Takes in what the browser tells, in turn."""
+        with _TURN:
+            super().set_state(sync_data)
+
+    @contextmanager
+    def batch_update(self) -> Iterator[None]:
+        """Sends changes as one, in turn."""
+        with _TURN, super().batch_update():
+            yield
 
 
 class Panel:
@@ -85,17 +106,18 @@ def refill(shown: Any, wanted: Any) -> None:  # noqa: ANN401 two figures
     Traces of the same kinds are changed in place, so that what hangs on them (callbacks, the
     zoom) stays; else they are exchanged.
     """
-    same = [trace.type for trace in shown.data] == [trace.type for trace in wanted.data]
-    with shown.batch_update():
-        if same:
-            for old, new in zip(shown.data, wanted.data, strict=True):
-                properties = new.to_plotly_json()
-                properties.pop("uid", None)
-                old.update(properties, overwrite=True)
-        shown.update_layout(wanted.layout.to_plotly_json(), overwrite=True)
-    if not same:
-        shown.data = ()
-        shown.add_traces([trace.to_plotly_json() for trace in wanted.data])
+    with _TURN:
+        same = [trace.type for trace in shown.data] == [trace.type for trace in wanted.data]
+        with shown.batch_update():
+            if same:
+                for old, new in zip(shown.data, wanted.data, strict=True):
+                    properties = new.to_plotly_json()
+                    properties.pop("uid", None)
+                    old.update(properties, overwrite=True)
+            shown.update_layout(wanted.layout.to_plotly_json(), overwrite=True)
+        if not same:
+            shown.data = ()
+            shown.add_traces([trace.to_plotly_json() for trace in wanted.data])
 
 
 def open_run(run: RunDirectory | Path | str) -> RunDirectory:
