@@ -168,6 +168,8 @@ def test_a_live_figure_is_whole_when_the_browser_hears_of_it(
     (state,) = (one for one in opened if "_widget_data" in one)
     assert [trace["name"] for trace in state["_widget_data"]] == ["a"]
     assert state["_widget_layout"]["title"]["text"] == "b"
+    # What has two seconds to start is small; plotly is read later, once a page.
+    assert len(state["_esm"]) < 5_000 < len(state["_plotly"])
     assert state["_widget_layout"]["width"] == figure.layout.width > 0
     assert figure.comm is not None
 

@@ -12,12 +12,53 @@ import ipywidgets
 import pandas as pd
 import plotly.graph_objects as go
 import plotly.io as pio
+from traitlets import Unicode
 
 from workbench.runs import RunDirectory
 
 _VIEW = "application/vnd.jupyter.widget-view+json"
 _WIDTH = 820  # fits beside the file browser of a small window
 _TURN: Final = threading.RLock()  # one for all: who had two figures' could wait for each other
+
+
+# What the browser runs of a live figure: its changes are kept while plotly is being read.
+LOADER: Final = """
+const CHANGES = ["addTraces", "deleteTraces", "moveTraces", "restyle", "relayout", "update",
+  "animate", "removeLayoutProps", "removeTraceProps"].map(name => `_py2js_${name}`);
+const modules = (globalThis.workbenchPlotly ??= new Map());
+
+function read(source) {
+  if (!modules.has(source)) {
+    const url = URL.createObjectURL(new Blob([source], {type: "text/javascript"}));
+    modules.set(source, import(url).finally(() => URL.revokeObjectURL(url)));
+  }
+  return modules.get(source);
+}
+
+async function start(context) {
+  const {model} = context, missed = [];
+  const listeners = CHANGES.map(name => [`change:${name}`, () => {
+    if (model.get(name) !== null) missed.push([name, model.get(name)]);
+  }]);
+  for (const [event, listen] of listeners) model.on(event, listen);
+  const widget = (await read(model.get("_plotly"))).default();
+  for (const [event, listen] of listeners) model.off(event, listen);
+  await widget.initialize(context);
+  for (const [name, value] of missed) {
+    model.set(name, value);
+    model.set(name, null);
+  }
+  return widget;
+}
+
+export default () => {
+  let started;
+  return {
+    initialize(context) { started = start(context); },
+    async render(context) { return (await started).render(context); },
+  };
+};
+"""
 
 
 class _LiveFigure(go.FigureWidget):  # type: ignore[misc,name-defined] # the stubs lack it
@@ -31,7 +72,14 @@ class _LiveFigure(go.FigureWidget):  # type: ignore[misc,name-defined] # the stu
     a kernel in two threads, its main one and a subshell. While traitlets take in what the browser
     tells, they keep each trait's notifications for the end, as one; plotly sends a change by
     setting a trait to it and back to None, which as one is no change, and is not sent.
+
+    Plotly's 5 MB of script are read once a page, and after the widget has started. As a widget's
+    own script they are read for each, and anywidget gives that two seconds: after them it draws
+    the figure all the same, but drops whatever the kernel tells it, for good.
     """
+
+    _esm = LOADER
+    _plotly = Unicode(str(go.FigureWidget._esm)).tag(sync=True)  # type: ignore[attr-defined]
 
     def __init__(self, plot: go.Figure) -> None:
         """Opens the widget once it is complete."""
