@@ -29,7 +29,8 @@ from workbench.widgets import (
     PredictionViewer,
     TrainingMonitor,
 )
-from workbench.widgets.panel import live, refill, still
+from workbench.widgets.live_figure import live, refill
+from workbench.widgets.panel import still
 
 
 @pytest.fixture(scope="module")

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from workbench.widgets.panel import LOADER
+from workbench.widgets.live_figure import LOADER
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser

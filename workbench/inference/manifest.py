@@ -33,7 +33,6 @@ RESULT_SUFFIXES: Final = (".png", ".tiff", ".overlay.jpg", ".overlay.png", ".top
 
 _FORMAT: Final = "workbench-predict"
 _VERSION: Final = 1
-_BLOCK: Final = 1 << 16
 _TEMPORARY: Final = re.compile(rf"{re.escape(TEMPORARY_PREFIX)}\d+-[0-9a-f]{{8}}-(.+)", re.DOTALL)
 
 
@@ -220,12 +219,19 @@ class Manifest:
     def add_segments(self, line: bytes) -> tuple[int, int]:
         """Keeps a picture's segments until all are known; says where."""
         if self._segments is None:
-            self._segments = (self.out / SEGMENT_LINES).open("a+b")
-            _cut_torn_line(self._segments)
+            self._segments = self._open_segments()
         begin = self._segments.tell()
         self._segments.write(line)
         self._segments.flush()
         return begin, len(line)
+
+    def _open_segments(self) -> BinaryIO:
+        """The file's end is where the last picture's line ends: a kill may have left a torn one."""
+        file = (self.out / SEGMENT_LINES).open("ab")
+        ends = [sum(done.segments) for done in self.done.values() if done.segments is not None]
+        file.truncate(max((end for end in ends if end <= file.tell()), default=0))
+        file.seek(0, os.SEEK_END)
+        return file
 
     def is_done(self, stem: str, size: int, mtime_ns: int) -> bool:
         """Whether a picture is finished, unchanged since, and its results are all there."""
@@ -284,24 +290,6 @@ class Manifest:
         if self._segments is not None:  # before the list says that they are there
             os.fsync(self._segments.fileno())
         os.fsync(self._file)
-
-
-def _cut_torn_line(file: BinaryIO) -> None:
-    """Takes away what a killed process left behind the last line that is whole.
-
-    What is added next would else be part of the torn line, for whoever reads line by line.
-    """
-    end = whole = file.seek(0, os.SEEK_END)
-    while whole:
-        begin = max(0, whole - _BLOCK)
-        file.seek(begin)
-        found = file.read(whole - begin).rfind(b"\n")
-        whole = begin + found + 1
-        if found >= 0:
-            break
-    if whole < end:
-        file.truncate(whole)
-    file.seek(0, os.SEEK_END)
 
 
 def _parsed(line: bytes) -> dict[str, Any]:

@@ -15,7 +15,8 @@ from workbench.charts import class_map
 from workbench.class_search import matching_classes
 from workbench.errors import RunError
 from workbench.runs import RunDirectory
-from workbench.widgets.panel import Panel, control, live, open_run, refill, table_html
+from workbench.widgets.live_figure import live, refill
+from workbench.widgets.panel import Panel, control, open_run, table_html
 
 _LISTED: Final = ("class_id", "name", "group", "iou", "train_images", "nearest")
 _COLORS: Final = {

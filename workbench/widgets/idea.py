@@ -9,7 +9,8 @@ import torch
 from workbench.charts import circle_panes
 from workbench.distances import ClassEmbeddings, get_distance
 from workbench.losses.one_pixel import along_circle, at_pixel
-from workbench.widgets.panel import Panel, control, live, refill
+from workbench.widgets.live_figure import live, refill
+from workbench.widgets.panel import Panel, control
 
 
 class PixelAmongClasses(Panel):

@@ -11,7 +11,8 @@ from workbench.charts import prediction_panes
 from workbench.charts.overlay import FIRST_LAYER, LAYERS
 from workbench.errors import RunError
 from workbench.runs import RunDirectory
-from workbench.widgets.panel import Panel, control, live, open_run, refill
+from workbench.widgets.live_figure import live, refill
+from workbench.widgets.panel import Panel, control, open_run
 
 
 class PredictionViewer(Panel):

@@ -16,7 +16,8 @@ from workbench.errors import RunError
 from workbench.inference import load_model
 from workbench.inference.inspect import extract_features, nearest_at
 from workbench.runs import RunDirectory
-from workbench.widgets.panel import Panel, control, live, open_run, refill, table_html
+from workbench.widgets.live_figure import live, refill
+from workbench.widgets.panel import Panel, control, open_run, table_html
 
 
 class PixelInspector(Panel):

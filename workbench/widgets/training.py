@@ -17,7 +17,8 @@ from workbench.progress import say
 from workbench.runs import RunDirectory
 from workbench.trainers.hooks import Hook, Record
 from workbench.trainers.trainer import Trainer
-from workbench.widgets.panel import Panel, live, open_run, refill
+from workbench.widgets.live_figure import live, refill
+from workbench.widgets.panel import Panel, open_run
 
 _MOST: Final = 1000  # records drawn; beyond it every second one goes
 
