@@ -24,11 +24,12 @@ import hypothesis
 import pytest
 
 if TYPE_CHECKING:
+    from helpers.processes import Home
     from playwright.sync_api import Browser
 
 REPOSITORY = Path(__file__).resolve().parents[1]
 
-LONG_FILES = ("test_jupyterlab.py", "test_notebooks_run.py", "test_processes.py", "test_faults.py")
+LONG_FILES = ("test_jupyterlab.py", "test_notebooks_run.py", "test_processes.py", "test_pages.py")
 
 Cli = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -165,3 +166,25 @@ def cli_subprocess() -> Cli:
         )
 
     return run
+
+
+@pytest.fixture(scope="session")
+def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
+    """Runs `python COMMAND` in processes of their own that need not import anything anew."""
+    from helpers.processes import home
+
+    with home(tmp_path_factory.mktemp("said")) as made:
+        yield made
+
+
+@pytest.fixture(scope="session")
+def forked_workers(forks: Home) -> Iterator[None]:
+    """Measurements run in such processes. Those of notebooks still start fresh interpreters."""
+    from workbench.benchmarks import harness
+
+    def run(command: list[str], *, input: str, env: dict[str, str], **_: object) -> object:
+        return forks.run(*command[1:], input=input, env=env, timeout=280)
+
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(harness, "_run_process", run)
+        yield

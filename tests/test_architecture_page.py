@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -13,6 +11,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from helpers.processes import Home
 from PIL import Image
 from streamlit.testing.v1 import AppTest
 
@@ -57,9 +56,9 @@ def write_pairs(root: Path) -> None:
     (root / "classes.csv").write_text(f"name\n{names}\n")
 
 
-def type_in(folder: Path, commands: str, *more: str) -> list[str]:
+def type_in(forks: Home, folder: Path, commands: str, *more: str) -> list[str]:
     """Runs the commands of a block with its variables; trainings get two steps. What was said."""
-    environment, said = dict(os.environ), []
+    environment, said = {}, []
     for line in commands.splitlines():
         if line.startswith("export "):
             name, _, value = line.removeprefix("export ").partition("=")
@@ -69,14 +68,7 @@ def type_in(folder: Path, commands: str, *more: str) -> list[str]:
         assert words[0] == "workbench"
         if words[1] == "train":
             words += ["--train.steps", "2", *more]
-        done = subprocess.run(
-            [sys.executable, "-m", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=folder,
-            env=environment,
-        )
+        done = forks.run("-m", *words, cwd=folder, env=environment)
         assert done.returncode == 0, f"{line}: {done.stderr}"
         said.append(done.stdout)
     assert said
@@ -105,10 +97,10 @@ def test_each_takes_less_than_thirty_lines(examples: dict[str, dict[str, Any]]) 
         assert name in example["commands"]
 
 
-def test_a_dataset(desk: Path, examples: dict[str, dict[str, Any]]) -> None:
+def test_a_dataset(forks: Home, desk: Path, examples: dict[str, dict[str, Any]]) -> None:
     """Images are loaded by a process of their own, which has to find the class as well."""
     write_pairs(desk / "data/pairs")
-    checked, _ = type_in(desk, examples["my_dataset.py"]["commands"], "--data.workers", "1")
+    checked, _ = type_in(forks, desk, examples["my_dataset.py"]["commands"], "--data.workers", "1")
     assert "300 classes" in checked
     losses(desk / "runs/pairs")
     run = RunDirectory.open(desk / "runs/pairs")
@@ -125,23 +117,25 @@ def test_without_its_file_a_dataset_is_unknown(desk: Path, cli: Any) -> None:
     assert "no dataset is called 'pairs'" in done.stderr and "register_dataset" in done.stderr
 
 
-def test_a_loss(desk: Path, small: Path, examples: dict[str, dict[str, Any]]) -> None:
+def test_a_loss(forks: Home, desk: Path, small: Path, examples: dict[str, dict[str, Any]]) -> None:
     (desk / "data").mkdir()
     (desk / "data/small").symlink_to(small)
     commands = examples["my_loss.py"]["commands"]
-    type_in(desk, commands)
+    type_in(forks, desk, commands)
     (line,) = [line for line in commands.splitlines() if line.startswith("workbench train")]
     plain = line.replace("--loss.name focal", "--loss.name streaming").replace("/focal", "/plain")
-    type_in(desk, plain, "--loss.balance", "inverse_sqrt")
+    type_in(forks, desk, plain, "--loss.balance", "inverse_sqrt")
     focal, exact = losses(desk / "runs/focal"), losses(desk / "runs/plain")
     # At the start nothing is known: every factor (1 - p)^2 is just below 1.
     assert 0.9 * exact[0] < focal[0] < exact[0]
 
 
-def test_a_backbone(desk: Path, small: Path, examples: dict[str, dict[str, Any]]) -> None:
+def test_a_backbone(
+    forks: Home, desk: Path, small: Path, examples: dict[str, dict[str, Any]]
+) -> None:
     (desk / "data").mkdir()
     (desk / "data/small").symlink_to(small)
-    type_in(desk, examples["my_backbone.py"]["commands"])
+    type_in(forks, desk, examples["my_backbone.py"]["commands"])
     losses(desk / "runs/stairs")
     state = RunDirectory.open(desk / "runs/stairs").load_checkpoint("last").model
     assert state["network.backbone.step4.conv.weight"].shape == (64, 48, 3, 3)

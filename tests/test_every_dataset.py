@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
@@ -99,7 +100,14 @@ def test_trains_evaluates_and_opens_in_the_app(
         assert app.selectbox(key="choice_run").value == key
 
 
-@pytest.mark.parametrize("name", [name for name in PRESETS if name.startswith("paper/")])
+def papers_presets() -> list[Any]:
+    """The larger backbones once here, the other times in `make test-slow`."""
+    names = [name for name in PRESETS if name.startswith("paper/")]
+    large = [name for name in names if "-resnet" in name and name != "paper/voc-resnet101"]
+    return [pytest.param(n, marks=[pytest.mark.slow] * (n in large)) for n in names]
+
+
+@pytest.mark.parametrize("name", papers_presets())
 def test_the_papers_settings_train_on_the_twin(
     name: str, data: Callable[[str], Path], tmp_path: Path
 ) -> None:

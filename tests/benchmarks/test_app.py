@@ -124,6 +124,7 @@ def test_runs_of_another_size_are_refused(tmp_path: Path) -> None:
         app.make_runs(tmp_path, 60)
 
 
+@pytest.mark.slow
 @pytest.mark.browser
 def test_a_small_run_is_measured(
     chromium: str, cli_subprocess: Callable[..., Any], tmp_path: Path

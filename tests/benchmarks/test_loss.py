@@ -36,14 +36,13 @@ def spec(method: str = "streaming", distance: str = "euclidean", **more: Any) ->
 
 @pytest.fixture(scope="module")
 def measured(
-    cli_subprocess: Any, tmp_path_factory: pytest.TempPathFactory
+    cli: Any, tmp_path_factory: pytest.TempPathFactory
 ) -> tuple[Any, list[dict[str, Any]], Path]:
     folder = tmp_path_factory.mktemp("bench")
-    done = cli_subprocess(
+    done = cli(
         *("bench", "loss", "--classes", "3000", "--pixels", 4000, "--device", "cpu"),
         *("--methods", "dense,liger,streaming", "--distances", "linear"),
         *("--json", folder / "rows.json", "--plot", folder / "costs.png"),
-        timeout=250,
     )
     rows: list[dict[str, Any]] = json.loads((folder / "rows.json").read_text("utf-8"))
     return done, rows, folder

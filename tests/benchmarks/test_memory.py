@@ -27,12 +27,10 @@ TINY = [
 
 
 @pytest.fixture(scope="module")
-def rows(cli_subprocess: Any, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
+def rows(cli: Any, tmp_path_factory: pytest.TempPathFactory) -> list[dict[str, Any]]:
     file = tmp_path_factory.mktemp("bench") / "new" / "rows.json"
     counts = f"{FEW},{MANY}"
-    done = cli_subprocess(
-        "bench", "memory", "--classes", counts, "--json", file, *TINY, timeout=290
-    )
+    done = cli("bench", "memory", "--classes", counts, "--json", file, *TINY)
     assert done.returncode == 0, done.stderr
     assert f"dense {MANY}" in done.stdout  # a summary is printed as well
     assert "bench memory" in done.stderr  # and progress is shown

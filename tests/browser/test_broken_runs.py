@@ -149,6 +149,7 @@ def test_the_last_run_deleted_while_open(
     assert "Traceback" not in (tmp_path / "server.log").read_text("utf-8")
 
 
+@pytest.mark.slow
 def test_three_sessions_at_once(
     open_page: OpenPage, settle: Settle, served: tuple[str, Path]
 ) -> None:

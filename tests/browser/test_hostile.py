@@ -109,7 +109,9 @@ def is_text(page: Page) -> None:
     is_well(page, complaints=0)
 
 
-@pytest.mark.parametrize("class_id", [0, 2, 3])
+@pytest.mark.parametrize(
+    "class_id", [0, *(pytest.param(n, marks=pytest.mark.slow) for n in (2, 3))]
+)
 @pytest.mark.parametrize("path", ["/classes", "/failures", "/class_map", "/predictions"])
 def test_a_class_is_shown_as_text(
     open_page: OpenPage, settle: Callable[..., None], served: Served, path: str, class_id: int

@@ -1,4 +1,7 @@
-"""Notebooks in a real JupyterLab: all cells run, widgets are drawn and answer to a slider."""
+"""Notebooks in a real JupyterLab: all cells run, widgets are drawn and answer to a slider.
+
+One of them in `make test`, all in `make test-slow`.
+"""
 
 from __future__ import annotations
 
@@ -176,6 +179,7 @@ def act_until_change(page: Page, what: str, act: Callable[[], object]) -> None:
     raise AssertionError(f"{what} stays as it was: {page.evaluate(STATE)}")
 
 
+@pytest.mark.slow
 def test_the_idea_can_be_played_with(browser: Browser, lab: str, screenshots: Path) -> None:
     page, errors = open_and_start(browser, lab, "01_the_idea")
     finish(page)
@@ -227,6 +231,7 @@ def test_a_training_is_watched_and_its_pictures_faded(
     page.close()
 
 
+@pytest.mark.slow
 def test_the_class_map_moves_with_the_steps(browser: Browser, lab: str, screenshots: Path) -> None:
     page, errors = open_and_start(browser, lab, "08_class_map")
     finish(page)

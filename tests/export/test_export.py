@@ -177,7 +177,7 @@ def test_dense_models(tmp_path: Path, format: str) -> None:
     ("network", "backbone"),
     [
         pytest.param("deeplabv3plus", "vit_tiny_patch16_224", marks=pytest.mark.slow),
-        ("smp-fpn", "resnet18"),
+        pytest.param("smp-fpn", "resnet18", marks=pytest.mark.slow),
     ],
 )
 def test_padded_networks(tmp_path: Path, network: str, backbone: str) -> None:

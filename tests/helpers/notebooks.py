@@ -8,8 +8,13 @@ import subprocess
 import sys
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 import nbformat
+from jupyter_client import BlockingKernelClient
+from jupyter_client.connect import write_connection_file
+
+from helpers.processes import Home, end_of
 
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
@@ -77,6 +82,43 @@ def copy_notebook(
     notebook = with_parameters(nbformat.read(path, as_version=4), values)
     nbformat.write(with_solutions(notebook) if solved else notebook, copy)
     return copy
+
+
+def run_cells(copy: Path, forks: Home, *, cell_timeout: float) -> nbformat.NotebookNode:
+    """Runs a copy in place in a kernel that need not import anything anew.
+
+    Raises:
+        AssertionError: A cell failed; the message holds it and its traceback.
+    """
+    notebook = nbformat.read(copy, as_version=4)
+    connection = copy.with_suffix(".kernel.json")
+    write_connection_file(str(connection))
+    kernel = forks.start("-m", "ipykernel_launcher", "-f", connection, cwd=copy.parent)
+    client = BlockingKernelClient(connection_file=str(connection))
+    client.load_connection_file()
+    client.start_channels()
+    try:
+        client.wait_for_ready(timeout=60)
+        for cell in notebook.cells:
+            if cell.cell_type == "code":
+                _run_cell(client, cell, cell_timeout)
+    finally:
+        client.shutdown()
+        client.stop_channels()
+        end_of([kernel], timeout=30)
+    return notebook
+
+
+def _run_cell(client: BlockingKernelClient, cell: nbformat.NotebookNode, timeout: float) -> None:
+    def keep(message: dict[str, Any]) -> None:
+        if message["msg_type"] in ("display_data", "execute_result", "stream", "error"):
+            cell.outputs.append(nbformat.v4.output_from_msg(message))
+
+    reply = client.execute_interactive(
+        cell.source, allow_stdin=False, timeout=timeout, output_hook=keep
+    )["content"]
+    trace = "\n".join(reply.get("traceback", []))
+    assert reply["status"] == "ok", f"{cell.source}\n{trace}"
 
 
 def run_notebook(copy: Path, *, cell_timeout: int, timeout: float) -> nbformat.NotebookNode:

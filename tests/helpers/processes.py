@@ -1,6 +1,6 @@
-"""Several real processes of one job, forked where everything is imported already.
+"""Real processes, one or several of a job, forked where everything is imported already.
 
-A launcher starts an interpreter for each, which imports for longer than a test trains.
+A fresh interpreter imports for longer than a test trains.
 """
 
 from __future__ import annotations
@@ -14,12 +14,22 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
-_PRELOADED = ("torch._dynamo", "accelerate", "torch.utils.tensorboard", "workbench.trainers")
+_PRELOADED = (
+    *("torch._dynamo", "accelerate", "torch.utils.tensorboard", "pandas", "pyarrow.parquet"),
+    *("ipykernel.kernelapp", "plotly.graph_objects", "timm", "torchvision.transforms.v2"),
+    *(
+        "workbench.widgets",
+        "workbench.benchmarks.step",
+        "workbench.trainers.trainer",
+        "workbench.evaluation.run",
+    ),
+)
+_ON_THE_CPU = {"CUDA_VISIBLE_DEVICES": ""}  # one GPU adds up otherwise than two
 
 
 class Process:
@@ -61,7 +71,7 @@ class Home:
         self._folder, self._count = folder, 0
         self._server = subprocess.Popen(
             [sys.executable, __file__],
-            env={**os.environ, "CUDA_VISIBLE_DEVICES": ""},  # one GPU adds up otherwise than two
+            env={**os.environ, **_ON_THE_CPU},
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             text=True,
@@ -74,27 +84,46 @@ class Home:
         self._server.stdin.flush()
         return json.loads(self._server.stdout.readline())
 
-    def start(self, world: int, *command: object) -> list[Process]:
+    def start(
+        self,
+        *command: object,
+        env: Mapping[str, str] | None = None,
+        cwd: Path | None = None,
+        input: str = "",
+    ) -> Process:
+        """Starts `python COMMAND`, its environment that of now and what ``env`` adds."""
+        self._count += 1
+        said = [self._folder / f"{self._count}.{name}" for name in ("in", "out", "err")]
+        said[0].write_text(input, "utf-8")
+        request = {
+            "command": [*map(str, command)],
+            "said": [*map(str, said)],
+            "env": {**os.environ, **_ON_THE_CPU, **(env or {})},
+            "cwd": str(cwd or Path.cwd()),
+        }
+        return Process(self, self.ask(request), (said[1], said[2]))
+
+    def run(
+        self, *command: object, timeout: float = 240.0, **where: Any
+    ) -> subprocess.CompletedProcess[str]:
+        """`python COMMAND` to its end; ``env``, ``cwd`` and ``input`` as for `start`."""
+        (done,) = end_of([self.start(*command, **where)], timeout)
+        return done
+
+    def start_job(self, world: int, *command: object) -> list[Process]:
         """Starts `python COMMAND` as the processes of one job, on the CPU and over gloo."""
         with socket.socket() as probe:
             probe.bind(("127.0.0.1", 0))
             port = probe.getsockname()[1]
         place = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port), "WORLD_SIZE": str(world)}
-        started = []
-        for rank in range(world):
-            self._count += 1
-            said = tuple(self._folder / f"{self._count}.{name}" for name in ("out", "err"))
-            request = {
-                "command": [*map(str, command)],
-                "said": [*map(str, said)],
-                "env": {**place, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            }
-            started.append(Process(self, self.ask(request), (said[0], said[1])))
-        return started
+        return [
+            self.start(*command, env={**place, "RANK": str(rank), "LOCAL_RANK": str(rank)})
+            for rank in range(world)
+        ]
 
-    def run(self, world: int, *command: object) -> list[subprocess.CompletedProcess[str]]:
+    def run_job(self, world: int, *command: object) -> list[subprocess.CompletedProcess[str]]:
         """`python COMMAND` in several processes, to their end."""
-        return end_of(self.start(world, *command))
+        return end_of(self.start_job(world, *command))
 
     def close(self) -> None:
         """Ends the process that forks."""
@@ -153,13 +182,16 @@ def _become(request: dict[str, Any]) -> None:
     """Does what `python COMMAND` does, and ends."""
     code: object = 0
     try:
-        paths = (os.devnull, *request["said"])
         flags = (os.O_RDONLY, *[os.O_WRONLY | os.O_CREAT] * 2)
-        for descriptor, (path, flag) in enumerate(zip(paths, flags, strict=True)):
+        for descriptor, (path, flag) in enumerate(zip(request["said"], flags, strict=True)):
             os.dup2(os.open(path, flag, 0o666), descriptor)
         modes = ("r", "w", "w")  # for as long as the process lives
         sys.stdin, sys.stdout, sys.stderr = (open(n, m) for n, m in enumerate(modes))  # noqa: SIM115
+        os.environ.clear()
         os.environ.update(request["env"])
+        os.chdir(request["cwd"])
+        paths = os.environ.get("PYTHONPATH", "").split(os.pathsep)
+        sys.path[:1] = [request["cwd"], *filter(None, paths)]
         kind, what, *sys.argv[1:] = request["command"]
         if kind == "-m":
             runpy.run_module(what, run_name="__main__", alter_sys=True)

@@ -9,7 +9,8 @@ from pathlib import Path
 
 import nbformat
 import pytest
-from helpers.notebooks import NOTEBOOKS, copy_notebook, run_notebook
+from helpers.notebooks import NOTEBOOKS, copy_notebook, run_cells, run_notebook
+from helpers.processes import Home
 from notebooks.parameters import TEST_PARAMETERS
 
 every_notebook = pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)
@@ -20,9 +21,9 @@ def shown(notebook: nbformat.NotebookNode) -> int:
 
 
 @every_notebook
-def test_notebook_runs_with_test_parameters(path: Path, tmp_path: Path) -> None:
+def test_notebook_runs_with_test_parameters(path: Path, tmp_path: Path, forks: Home) -> None:
     copy = copy_notebook(path, tmp_path, TEST_PARAMETERS[path.stem], solved=True)
-    assert shown(run_notebook(copy, cell_timeout=120, timeout=280)) >= 5
+    assert shown(run_cells(copy, forks, cell_timeout=120)) >= 5
 
 
 @pytest.mark.slow
@@ -33,10 +34,12 @@ def test_notebook_runs_with_its_own_parameters(path: Path, tmp_path: Path) -> No
     assert shown(run_notebook(copy, cell_timeout=600, timeout=900)) >= 5
 
 
-def test_a_failing_cell_is_found(tmp_path: Path) -> None:
+def test_a_failing_cell_is_found(tmp_path: Path, forks: Home) -> None:
     notebook = nbformat.v4.new_notebook(cells=[nbformat.v4.new_code_cell("1 / 0")])
     notebook.metadata["kernelspec"] = {"name": "python3", "display_name": "Python 3"}
     path = tmp_path / "broken.ipynb"
     nbformat.write(notebook, path)
+    with pytest.raises(AssertionError, match=r"(?s)1 / 0.*ZeroDivisionError"):
+        run_cells(path, forks, cell_timeout=60)
     with pytest.raises(AssertionError, match="ZeroDivisionError"):
         run_notebook(path, cell_timeout=60, timeout=120)

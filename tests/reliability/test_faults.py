@@ -1,4 +1,7 @@
-"""A few kills and other faults; `make reliability` tries many, and says what came of them."""
+"""A few kills and other faults in `make test-slow`; `make reliability` tries many.
+
+Each command's own tests, which `make test` runs, kill it as well.
+"""
 
 from __future__ import annotations
 
@@ -48,6 +51,7 @@ def of_fault(rows: Rows, fault: str) -> dict[str, dict[str, Any]]:
     return {row["task"]: row for row in rows if row["fault"] == fault}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", TASKS)
 def test_whatever_is_killed_goes_on_and_loses_nothing(rows: Rows, task: str) -> None:
     row = of_fault(rows, "kill")[task]
@@ -57,6 +61,7 @@ def test_whatever_is_killed_goes_on_and_loses_nothing(rows: Rows, task: str) -> 
     assert row["steps_lost"] <= 3
 
 
+@pytest.mark.slow
 def test_kills_are_of_every_kind(rows: Rows) -> None:
     kills = [row["kills"] for row in of_fault(rows, "kill").values()]
     by_kind = {kind: sum(one[kind] for one in kills) for kind in ("clock", "operation", "byte")}
@@ -64,6 +69,7 @@ def test_kills_are_of_every_kind(rows: Rows) -> None:
     assert min(by_kind.values()) >= 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", DISTURBED)
 @pytest.mark.parametrize("fault", ["disk full", "read-only folder"])
 def test_a_place_that_cannot_be_written_is_one_line(rows: Rows, fault: str, task: str) -> None:
@@ -74,6 +80,7 @@ def test_a_place_that_cannot_be_written_is_one_line(rows: Rows, fault: str, task
     assert row["refused"] == row["trials"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", DISTURBED)
 def test_a_clock_that_was_set_back_changes_nothing(rows: Rows, task: str) -> None:
     row = of_fault(rows, "clock set back")[task]
@@ -81,6 +88,7 @@ def test_a_clock_that_was_set_back_changes_nothing(rows: Rows, task: str) -> Non
     assert row["trials"] > 0
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("task", DISTURBED)
 def test_a_second_process_on_the_same_folder_is_refused(rows: Rows, task: str) -> None:
     row = of_fault(rows, "two processes")[task]

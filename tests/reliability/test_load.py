@@ -1,4 +1,4 @@
-"""The app under load: a few people for a few seconds, and what the figures are made of.
+"""The app under load: what the figures are made of, and in `make test-slow` a few people.
 
 `make reliability` has twenty at it for ten minutes.
 """
@@ -32,6 +32,7 @@ PAGES = {
 }
 
 
+@pytest.mark.slow
 def test_nobody_sees_an_error(tmp_path: Path) -> None:
     rows = run_load(
         REPOSITORY / "runs",

@@ -59,6 +59,7 @@ def test_a_break_replaces_what_it_names_and_no_more() -> None:
     assert broken(source, SIGN) == "x = 1\nreturn functional.relu(apart - margin).mean()\n"
 
 
+@pytest.mark.slow
 def test_a_break_is_caught_in_a_copy_and_mended(repository: Path, tmp_path: Path) -> None:
     before = (repository / SIGN.path).read_bytes()
     copy = Copy(repository, tmp_path)

@@ -1,4 +1,4 @@
-"""A training does not grow; `make reliability` looks at 20,000 steps, here a few hundred."""
+"""A training does not grow; `make reliability` looks at 20,000 steps, `make test-slow` at 300."""
 
 from __future__ import annotations
 
@@ -60,6 +60,7 @@ def test_a_line_that_is_being_written_is_not_read(tmp_path: Path) -> None:
     assert last_step(metrics) == 399
 
 
+@pytest.mark.slow
 def test_a_short_training_keeps_its_files_and_checkpoints(tmp_path: Path) -> None:
     row = soak(tmp_path, steps=300, workers=0, every=0.05)
     assert row["steps"] == 300 and row["checkpoints_written"] == 100

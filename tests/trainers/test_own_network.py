@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import os
 import re
 import shlex
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
+from helpers.processes import Home
 
 from workbench.models import NETWORKS, ModelOutput
 from workbench.runs import RunDirectory
@@ -42,7 +40,7 @@ def test_a_module_becomes_a_model_without_a_name(blocks: list[str]) -> None:
 
 
 def test_the_command_line_trains_and_evaluates_it(
-    repository: Path, blocks: list[str], shapeworld: Path, tmp_path: Path
+    repository: Path, blocks: list[str], shapeworld: Path, tmp_path: Path, forks: Home
 ) -> None:
     page = (repository / "docs/models.md").read_text(encoding="utf-8")
     (typed,) = re.findall(r"```sh\nexport (WORKBENCH_PLUGINS)=(\S+)\nworkbench (.*)\n```", page)
@@ -54,14 +52,7 @@ def test_the_command_line_trains_and_evaluates_it(
         [*shlex.split(command), "--train.steps", "2"],
         ["evaluate", "runs/tiny"],
     ):
-        done = subprocess.run(
-            [sys.executable, "-m", "workbench", *words],
-            capture_output=True,
-            text=True,
-            check=False,
-            cwd=tmp_path,
-            env=os.environ | {variable: script},
-        )
+        done = forks.run("-m", "workbench", *words, cwd=tmp_path, env={variable: script})
         assert done.returncode == 0, done.stderr
     assert RunDirectory(tmp_path / "runs/tiny").config()["model"]["network"] == "tiny"
 

@@ -3,19 +3,23 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.processes import Home
 
 from workbench.runs import RunDirectory
 
 STEPS = 5
-# Two threads add up in an order of their own. Passive ones leave a busy machine to others.
-THREADS = {"OMP_NUM_THREADS": "2", "NUMBA_NUM_THREADS": "2", "OMP_WAIT_POLICY": "PASSIVE"}
+# Two threads, as users have, add up in an order of their own.
+TRAIN = """
+import sys, torch
+from workbench.__main__ import main
+
+torch.set_num_threads(2)
+sys.exit(main(sys.argv[1:]))
+"""
 FLAGS = [
     *("--preset", "smoke", "--train.steps", STEPS, "--train.log_every", 1),
     *("--data.crop", 32, "--data.scale", "[0.8, 1.25]", "--data.color_jitter", 0.3),
@@ -24,18 +28,10 @@ FLAGS = [
 ]
 
 
-def train(run: Path, root: Path, workers: int) -> Path:
-    """Trains in a process of its own, with two threads as users have."""
-    command = [sys.executable, "-m", "workbench", "train", "--run", run, "--data.root", root]
-    done = subprocess.run(
-        [str(word) for word in (*command, *FLAGS, "--data.workers", workers)],
-        env={**os.environ, **THREADS},
-        stdin=subprocess.DEVNULL,
-        capture_output=True,
-        text=True,
-        timeout=200,
-        check=False,
-    )
+def train(forks: Home, run: Path, root: Path, workers: int) -> Path:
+    """Trains in a process of its own."""
+    words = ("train", "--run", run, "--data.root", root, *FLAGS, "--data.workers", workers)
+    done = forks.run("-c", TRAIN, *words)
     assert done.returncode == 0, done.stderr
     return run
 
@@ -54,10 +50,10 @@ def weights(run: Path) -> dict[str, bytes]:
 
 @pytest.mark.timeout(450)
 def test_two_processes_give_one_training_however_many_load_its_pictures(
-    shapeworld: Path, tmp_path: Path
+    forks: Home, shapeworld: Path, tmp_path: Path
 ) -> None:
-    alone = train(tmp_path / "alone", shapeworld, workers=0)
-    served = train(tmp_path / "served", shapeworld, workers=2)
+    alone = train(forks, tmp_path / "alone", shapeworld, workers=0)
+    served = train(forks, tmp_path / "served", shapeworld, workers=2)
     first = logged(alone)
     assert [line["step"] for line in first if "loss" in line] == list(range(1, STEPS + 1))
     assert any("val_miou" in line for line in first)

@@ -6,13 +6,12 @@ import json
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
 
 import pytest
+from helpers.processes import Home
 
 from workbench.runs import RunDirectory
 
@@ -45,14 +44,10 @@ def uninterrupted(shapeworld: Path, tmp_path_factory: pytest.TempPathFactory, cl
     return run
 
 
-def kill_at(step: int, run: Path, root: Path) -> None:
+def kill_at(forks: Home, step: int, run: Path, root: Path) -> None:
     """Trains in a process of its own and kills it as soon as it has logged a step."""
-    command = [sys.executable, "-m", "workbench", "train", "--run", run, "--data.root", root]
-    process = subprocess.Popen(
-        [str(word) for word in (*command, *FLAGS)],
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = ("-m", "workbench", "train", "--run", run, "--data.root", root)
+    process = forks.start(*command, *FLAGS)
     log, deadline = run / "metrics.jsonl", time.monotonic() + 200
     try:
         while not log.exists() or log.read_bytes().count(b'"loss"') < step:
@@ -62,15 +57,15 @@ def kill_at(step: int, run: Path, root: Path) -> None:
     finally:
         if process.poll() is None:
             os.kill(process.pid, signal.SIGKILL)
-        process.wait()
+        process.end(10)
 
 
 def test_sigkill_and_resume_give_the_uninterrupted_curve(
-    shapeworld: Path, uninterrupted: Path, tmp_path: Path, cli: Any
+    forks: Home, shapeworld: Path, uninterrupted: Path, tmp_path: Path, cli: Any
 ) -> None:
     run = tmp_path / "killed"
     step = random.randint(5, STEPS - 4)
-    kill_at(step, run, shapeworld)
+    kill_at(forks, step, run, shapeworld)
     opened = RunDirectory.open(run)  # as the app would, right after
     assert opened.status()["state"] == "interrupted" and len(opened.metrics()) >= step - 1
     last = opened.load_checkpoint("last").step

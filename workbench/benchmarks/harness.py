@@ -233,17 +233,27 @@ def run_isolated(spec: Spec, *, limit: int | None = None) -> Row:
         environment["CUDA_VISIBLE_DEVICES"] = ""
     with tempfile.TemporaryDirectory() as folder:
         answer = Path(folder) / "answer.json"
-        done = subprocess.run(
+        done = _run_process(
             [sys.executable, "-m", "workbench.benchmarks.worker", str(answer)],
             input=to_json({"spec": dict(spec), "limit": limit}),
-            stdout=subprocess.DEVNULL,
-            stderr=subprocess.PIPE,
-            text=True,
             env=environment,
-            check=False,
         )
         text = answer.read_text(encoding="utf-8") if answer.exists() else ""
     return _read_answer(text, done.returncode, done.stderr)
+
+
+def _run_process(
+    command: list[str], *, input: str, env: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(
+        command,
+        input=input,
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=env,
+        check=False,
+    )
 
 
 def _read_answer(text: str, code: int, said: str) -> Row:
