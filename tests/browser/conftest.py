@@ -84,9 +84,14 @@ OpenPage = Callable[..., "Page"]
 
 
 @pytest.fixture(scope="session")
-def profile(browser: Browser) -> Iterator[BrowserContext]:
-    """A fresh profile that all tests share: Streamlit's scripts are loaded and parsed once."""
-    context = browser.new_context()
+def profile(
+    browser: Browser, chromium: str, tmp_path_factory: pytest.TempPathFactory
+) -> Iterator[BrowserContext]:
+    """A fresh profile that all tests share: on a disk, where Chromium keeps compiled scripts."""
+    folder = tmp_path_factory.mktemp("profile")
+    context = browser.browser_type.launch_persistent_context(
+        folder, executable_path=chromium, args=list(app_browser.FLAGS)
+    )
     yield context
     context.close()
 

@@ -3,15 +3,22 @@
 from __future__ import annotations
 
 import dataclasses
+import functools
 import re
+import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from workbench.config.names import nearest_name, nearest_setting
 from workbench.config.sections import Run
 from workbench.errors import ConfigError, first_line
 from workbench.plain_yaml import load_plain
+
+if TYPE_CHECKING:
+    from jsonargparse import ArgumentParser
+
+_PARSING = threading.Lock()
 
 
 def to_dict(run: Run) -> dict[str, Any]:
@@ -35,20 +42,27 @@ def from_dict(values: Mapping[str, Any], *, base: Run | None = None) -> Run:
     Raises:
         ConfigError: An unknown field (with the nearest valid one) or a value of wrong type.
     """
-    from jsonargparse import ArgumentParser
-
     base = base or Run()
     merged = _merge(to_dict(base), values, prefix="")
-    parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Run, as_group=False)
     try:
-        parsed = parser.parse_object(merged)
-        built = parser.instantiate(parsed)
+        with _PARSING:
+            parsed = _parser().parse_object(merged)
+            built = _parser().instantiate(parsed)
     except ConfigError:
         raise
     except Exception as error:  # jsonargparse raises several kinds; all mean a wrong value
         raise _as_config_error(error) from error
     return Run(**{name: getattr(built, name) for name in to_dict(base)})
+
+
+@functools.cache
+def _parser() -> ArgumentParser:
+    """Made once: that takes as long as reading a configuration by it."""
+    from jsonargparse import ArgumentParser
+
+    parser = ArgumentParser(exit_on_error=False)
+    parser.add_class_arguments(Run, as_group=False)
+    return parser
 
 
 def _as_config_error(error: BaseException) -> ConfigError:

@@ -12,12 +12,9 @@ from typing import Final
 
 import numpy as np
 import pandas as pd
-import torch
 from numpy.typing import NDArray
-from torch.nn.functional import normalize
 
 from workbench.evaluation.procrustes import rotation_onto
-from workbench.neighbours import top_k_products
 from workbench.progress import progress
 
 Floats = NDArray[np.float64]
@@ -200,6 +197,11 @@ def close_gaps(places: Floats) -> Floats:
 
 def _nearest(points: Floats, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
     """The k nearest points by the cosine distance, each itself first: (C, k) ids, distances."""
+    import torch
+    from torch.nn.functional import normalize
+
+    from workbench.neighbours import top_k_products
+
     unit = normalize(torch.from_numpy(points.astype(np.float32)), dim=1)
     own = torch.arange(len(points))
     others, cosines = top_k_products(unit, unit, k - 1, exclude=own)
