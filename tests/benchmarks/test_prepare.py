@@ -146,6 +146,7 @@ def children(pid: int) -> list[int]:
     return [int(word) for word in Path(f"/proc/{pid}/task/{pid}/children").read_text().split()]
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
 def test_rows_of_a_small_run(cli: Any, tmp_path: Path) -> None:
     file = tmp_path / "rows.json"

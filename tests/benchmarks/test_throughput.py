@@ -10,6 +10,7 @@ from workbench.benchmarks.throughput import run_throughput
 from workbench.errors import ConfigError
 
 
+@pytest.mark.slow
 def test_rows_tell_images_a_second_and_the_share_of_waiting() -> None:
     rows = run_throughput(
         (300,),

@@ -7,6 +7,7 @@ import numpy as np
 import pandas as pd
 import pytest
 
+from workbench.evaluation import projection as projection_module
 from workbench.evaluation.projection import (
     close_gaps,
     pca,
@@ -64,6 +65,25 @@ def test_the_length_of_the_vectors_does_not_matter_to_umap(
 def test_the_same_seed_gives_the_same_map(table: np.ndarray, projection: pd.DataFrame) -> None:
     pd.testing.assert_frame_equal(project_table(table, step=500), projection)
     assert not project_table(table, step=500, seed=1)[UMAP2].equals(projection[UMAP2])
+
+
+def test_neighbours_are_the_exact_ones(table: np.ndarray) -> None:
+    from sklearn.neighbors import NearestNeighbors
+
+    search = NearestNeighbors(n_neighbors=15, metric="cosine", algorithm="brute")
+    right, ids_right = search.fit(table.astype(np.float64)).kneighbors()
+    ids, distances = projection_module._nearest(table.astype(np.float64), 16)
+    assert (ids[:, 0] == np.arange(300)).all() and (distances[:, 0] == 0).all()
+    np.testing.assert_array_equal(ids[:, 1:], ids_right)
+    np.testing.assert_allclose(distances[:, 1:], right, atol=1e-6)
+
+
+@pytest.mark.slow
+def test_more_classes_than_are_searched_exactly(
+    table: np.ndarray, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(projection_module, "EXACT", 299)
+    assert spread(project_table(table)[UMAP2].to_numpy()) < 0.5
 
 
 def test_steps_stay_comparable(table: np.ndarray, projection: pd.DataFrame) -> None:

@@ -192,6 +192,7 @@ def test_padded_networks(tmp_path: Path, network: str, backbone: str) -> None:
     check(labels, distances, scores(model, images, weight, None), linear=False)
 
 
+@pytest.mark.slow
 def test_a_padded_network_as_onnx(tmp_path: Path) -> None:
     model = make_model("cosine", network="deeplabv3plus", backbone="resnet18")
     report = export_model(model, vocabulary(CLASSES), tmp_path / "a.onnx", "onnx")

@@ -52,6 +52,7 @@ def test_nobody_sees_an_error(tmp_path: Path) -> None:
     assert 2**26 < memory["resident_bytes"] < 2**32
 
 
+@pytest.mark.slow
 def test_what_goes_wrong_is_counted(tmp_path: Path) -> None:
     shutil.copytree(REPOSITORY / "app", tmp_path / "checkout" / "app")
     shell = tmp_path / "checkout" / "app" / "shell.py"
