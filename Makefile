@@ -49,7 +49,7 @@ test: lint ## lint, then run all tests but the slow ones; prints pytest's summar
 test-fast: $(TEST_INSTALLED) ## only the tests that need no browser and are not slow
 	$(BIN)/python -m pytest -m "not slow and not browser" $(PARALLEL) $(ARGS) || [ $$? = 5 ] # 5: ARGS leave none
 
-test-slow: $(TEST_INSTALLED) ## only the longest tests, an hour of them
+test-slow: $(TEST_INSTALLED) ## only the longest tests
 	$(BIN)/python -m pytest -m slow $(ARGS)
 
 coverage: $(TEST_INSTALLED) ## which lines of workbench the tests reach, into benchmarks/reliability

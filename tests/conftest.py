@@ -68,7 +68,7 @@ def one_torch_thread() -> None:
     torch.set_num_threads(1)
 
 
-@pytest.fixture(scope="session", autouse=True)
+@pytest.fixture(scope="session")
 def one_look_for_components() -> Iterator[None]:
     """Streamlit reads what every installed package says of itself anew for every AppTest."""
     from streamlit.components.v2 import manifest_scanner
@@ -191,18 +191,18 @@ def cli_subprocess() -> Cli:
 @pytest.fixture(scope="session")
 def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
     """Runs `python COMMAND` in processes of their own that need not import anything anew."""
-    from helpers.processes import home
+    from helpers.processes import Home
 
-    with home(tmp_path_factory.mktemp("said")) as made:
+    with contextlib.closing(Home(tmp_path_factory.mktemp("said"))) as made:
         yield made
 
 
 @pytest.fixture(scope="session")
 def forked_workers(forks: Home) -> Iterator[None]:
-    """Measurements run in such processes. Those of notebooks still start fresh interpreters."""
+    """Measurements run in such processes; in the notebooks they start fresh interpreters."""
     from workbench.benchmarks import harness
 
-    def run(command: list[str], *, input: str, env: dict[str, str], **_: object) -> object:
+    def run(command: list[str], *, input: str, env: dict[str, str]) -> object:
         return forks.run(*command[1:], input=input, env=env, timeout=280)
 
     with pytest.MonkeyPatch.context() as patch:

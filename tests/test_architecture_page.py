@@ -18,6 +18,8 @@ from streamlit.testing.v1 import AppTest
 from workbench.datasets import prepare, write_sample
 from workbench.runs import RunDirectory
 
+pytestmark = pytest.mark.usefixtures("one_look_for_components")
+
 CLASSES = 300
 MOST_LINES = 30
 

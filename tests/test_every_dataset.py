@@ -20,6 +20,8 @@ from workbench.evaluation.run import evaluate_run
 from workbench.presets import PRESETS, get_preset
 from workbench.trainers import train
 
+pytestmark = pytest.mark.usefixtures("one_look_for_components")
+
 CLASSES = {
     "ade20k": 150,
     "cityscapes": 19,

@@ -218,3 +218,8 @@ def write_hostile_run() -> Callable[[Path], list[str]]:
         return names
 
     return write
+
+
+@pytest.fixture(scope="session", autouse=True)
+def quick_apps(one_look_for_components: None) -> None:
+    """See there: every test here may make an AppTest."""

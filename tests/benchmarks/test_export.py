@@ -12,6 +12,8 @@ from workbench.benchmarks.report_export import render_export
 from workbench.benchmarks.rows import Row
 from workbench.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 REPOSITORY = Path(__file__).resolve().parents[2]
 
 

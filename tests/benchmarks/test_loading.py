@@ -18,6 +18,8 @@ from workbench.constants import IGNORE_INDEX
 from workbench.errors import ConfigError, DataError
 from workbench.trainers.train import open_training_set
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 @pytest.fixture(scope="module")
 def photos(tmp_path_factory: pytest.TempPathFactory) -> Path:

@@ -14,6 +14,8 @@ from workbench.benchmarks.harness import Unavailable
 from workbench.benchmarks.meter import PeakMeter, repeat
 from workbench.benchmarks.truth import Case
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 MIB = 2**20
 LOGITS = 4 * 4000 * 3000  # bytes
 

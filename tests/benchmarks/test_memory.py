@@ -15,6 +15,8 @@ from workbench.errors import ConfigError, WorkbenchError, is_out_of_memory
 from workbench.losses import LossTerms, SegmentationLoss
 from workbench.trainers.trainer import Trainer
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 MIB = 2**20
 FEW, MANY = 21, 3000
 BUDGET = 8 * MIB

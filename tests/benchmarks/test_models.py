@@ -13,6 +13,8 @@ from workbench.benchmarks.models import Pair, all_pairs, parse_pairs, run_models
 from workbench.errors import ConfigError, DataError
 from workbench.models import network_names
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 MIB = 2**20
 
 

@@ -9,6 +9,8 @@ from torch.nn import functional
 
 from workbench.benchmarks import harness, predict
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 def spec(method: str, classes: int = 300, distance: str = "euclidean") -> dict[str, Any]:
     return {

@@ -10,6 +10,8 @@ from PIL import Image
 
 from workbench.benchmarks import harness, predict_files, report_files
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 def spec(method: str) -> dict[str, Any]:
     return {

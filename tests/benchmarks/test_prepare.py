@@ -22,7 +22,10 @@ from workbench.vocabulary import load_table
 
 MIB = 2**20
 # pycocotools' decode, which the reference's way needs, warns under numpy 2 with each call.
-pytestmark = pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning")
+pytestmark = [
+    pytest.mark.filterwarnings("ignore:__array__ implementation:DeprecationWarning"),
+    pytest.mark.usefixtures("forked_workers"),
+]
 
 
 @pytest.fixture(scope="module")

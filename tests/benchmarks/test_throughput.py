@@ -9,6 +9,8 @@ import pytest
 from workbench.benchmarks.throughput import run_throughput
 from workbench.errors import ConfigError
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 @pytest.mark.slow
 def test_rows_tell_images_a_second_and_the_share_of_waiting() -> None:

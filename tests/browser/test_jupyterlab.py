@@ -1,6 +1,6 @@
 """Notebooks in a real JupyterLab: all cells run, widgets are drawn and answer to a slider.
 
-One of them in `make test`, all in `make test-slow`.
+One of them in `make test`, the others in `make test-slow`.
 """
 
 from __future__ import annotations

@@ -7,8 +7,8 @@ import numpy as np
 import pandas as pd
 import pytest
 
-from workbench.evaluation import projection as projection_module
 from workbench.evaluation.projection import (
+    _nearest,
     close_gaps,
     pca,
     project_pca,
@@ -72,18 +72,10 @@ def test_neighbours_are_the_exact_ones(table: np.ndarray) -> None:
 
     search = NearestNeighbors(n_neighbors=15, metric="cosine", algorithm="brute")
     right, ids_right = search.fit(table.astype(np.float64)).kneighbors()
-    ids, distances = projection_module._nearest(table.astype(np.float64), 16)
+    ids, distances = _nearest(table.astype(np.float64), 16)
     assert (ids[:, 0] == np.arange(300)).all() and (distances[:, 0] == 0).all()
     np.testing.assert_array_equal(ids[:, 1:], ids_right)
     np.testing.assert_allclose(distances[:, 1:], right, atol=1e-6)
-
-
-@pytest.mark.slow
-def test_more_classes_than_are_searched_exactly(
-    table: np.ndarray, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(projection_module, "EXACT", 299)
-    assert spread(project_table(table)[UMAP2].to_numpy()) < 0.5
 
 
 def test_steps_stay_comparable(table: np.ndarray, projection: pd.DataFrame) -> None:

@@ -17,6 +17,8 @@ from workbench.experiments import budget
 from workbench.experiments.budget import Rate, Rates, fit, scheduled
 from workbench.experiments.plan import BATCHES, GIB, Cell, Experiment, get_experiment
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 @pytest.fixture
 def experiment() -> Experiment:

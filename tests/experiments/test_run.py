@@ -19,6 +19,8 @@ from workbench.experiments.cell import rounded_iou, split_halves
 from workbench.experiments.plan import get_experiment
 from workbench.experiments.run import RATES, cell_file, read_cells, run_experiment, standing
 
+pytestmark = pytest.mark.usefixtures("forked_workers")
+
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:

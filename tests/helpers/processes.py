@@ -14,20 +14,15 @@ import subprocess
 import sys
 import time
 import traceback
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 _PRELOADED = (
-    *("torch._dynamo", "accelerate", "torch.utils.tensorboard", "pandas", "pyarrow.parquet"),
-    *("ipykernel.kernelapp", "plotly.graph_objects", "timm", "torchvision.transforms.v2"),
-    *(
-        "workbench.widgets",
-        "workbench.benchmarks.step",
-        "workbench.trainers.trainer",
-        "workbench.evaluation.run",
-    ),
+    *("torch._dynamo", "torch.utils.tensorboard", "torchvision.transforms.v2", "timm"),
+    *("accelerate", "pandas", "pyarrow.parquet", "plotly.graph_objects", "ipykernel.kernelapp"),
+    *("workbench.trainers.trainer", "workbench.evaluation.run", "workbench.widgets"),
+    "workbench.benchmarks.step",
 )
 _ON_THE_CPU = {"CUDA_VISIBLE_DEVICES": ""}  # one GPU adds up otherwise than two
 
@@ -141,16 +136,6 @@ def end_of(
             if process.poll() is None:
                 os.kill(process.pid, signal.SIGKILL)
                 process.end(10)
-
-
-@contextmanager
-def home(folder: Path) -> Iterator[Home]:
-    """A process that forks, for as long as it is used."""
-    made = Home(folder)
-    try:
-        yield made
-    finally:
-        made.close()
 
 
 def _serve() -> None:

@@ -1,6 +1,6 @@
 """A few kills and other faults in `make test-slow`; `make reliability` tries many.
 
-Each command's own tests, which `make test` runs, kill it as well.
+`make test` kills the two commands here that no test of their own kills.
 """
 
 from __future__ import annotations
@@ -26,12 +26,10 @@ DISTURBED = ("evaluate", "prepare")
 Rows = list[dict[str, Any]]
 
 
-@pytest.fixture(scope="module")
-def rows(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Rows:
-    """What the harness has seen, in a process of its own: it forks."""
-    path = tmp_path_factory.mktemp("faults") / "faults.json"
-    command = [sys.executable, "-m", "helpers.faults", "--trials", KILLS, "--seed", 7]
-    command += ["--tasks", ",".join(TASKS), "--others", ",".join(DISTURBED), "--json", path]
+def seen(path: Path, repository: Path, kills: int, *options: str) -> Rows:
+    """What the harness sees, in a process of its own: it forks."""
+    command = [sys.executable, "-m", "helpers.faults", "--trials", kills, "--seed", 7]
+    command += [*options, "--json", path]
     done = subprocess.run(
         [str(word) for word in command],
         cwd=repository,
@@ -45,6 +43,21 @@ def rows(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Rows:
     assert path.exists(), done.stderr[-2000:]
     found: Rows = json.loads(path.read_text())
     return found
+
+
+@pytest.fixture(scope="module")
+def rows(tmp_path_factory: pytest.TempPathFactory, repository: Path) -> Rows:
+    path = tmp_path_factory.mktemp("faults") / "faults.json"
+    options = ("--tasks", ",".join(TASKS), "--others", ",".join(DISTURBED))
+    return seen(path, repository, KILLS, *options)
+
+
+def test_evaluate_and_predict_lose_nothing_when_killed(tmp_path: Path, repository: Path) -> None:
+    rows = seen(tmp_path / "faults.json", repository, 6, "--tasks", "evaluate,predict")
+    assert [row["task"] for row in rows] == ["evaluate", "predict"]
+    for row in rows:
+        assert row["losses"] == [] and row["ends"] > 0
+        assert sum(row["kills"].values()) == 3
 
 
 def of_fault(rows: Rows, fault: str) -> dict[str, dict[str, Any]]:

@@ -44,23 +44,18 @@ def same_curve(one: pd.DataFrame, other: pd.DataFrame) -> None:
 
 
 @pytest.fixture(scope="module")
-def jobs(forks: Home) -> Home:
-    return forks
-
-
-@pytest.fixture(scope="module")
-def alone(jobs: Home, shapeworld: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def alone(forks: Home, shapeworld: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     run = tmp_path_factory.mktemp("runs") / "alone"
-    (done,) = jobs.run_job(1, *train(run, shapeworld))
+    (done,) = forks.run_job(1, *train(run, shapeworld))
     assert done.returncode == 0, done.stderr
     return run
 
 
 @pytest.fixture(scope="module")
-def together(jobs: Home, shapeworld: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
+def together(forks: Home, shapeworld: Path, tmp_path_factory: pytest.TempPathFactory) -> Path:
     """The same run by two processes; the second is told of, and writes, nothing."""
     run = tmp_path_factory.mktemp("runs") / "together"
-    first, second = jobs.run_job(2, *train(run, shapeworld, "--json"))
+    first, second = forks.run_job(2, *train(run, shapeworld, "--json"))
     assert first.returncode == 0, first.stderr
     assert second.returncode == 0, second.stderr
     assert json.loads(first.stdout)["step"] == STEPS
@@ -109,30 +104,30 @@ def cut(run: Path, copy: Path, step: int) -> Path:
 
 
 def test_one_process_goes_on_where_two_have_been(
-    jobs: Home, alone: Path, together: Path, tmp_path: Path
+    forks: Home, alone: Path, together: Path, tmp_path: Path
 ) -> None:
     run = cut(together, tmp_path / "run", 4)
-    (done,) = jobs.run_job(1, "-m", "workbench", "train", "--run", run, "--resume")
+    (done,) = forks.run_job(1, "-m", "workbench", "train", "--run", run, "--resume")
     assert done.returncode == 0, done.stderr
     same_curve(curve(alone), curve(run))
 
 
-def test_two_processes_go_on_where_one_has_been(jobs: Home, alone: Path, tmp_path: Path) -> None:
+def test_two_processes_go_on_where_one_has_been(forks: Home, alone: Path, tmp_path: Path) -> None:
     run = cut(alone, tmp_path / "run", 4)
-    for process in jobs.run_job(2, "-m", "workbench", "train", "--run", run, "--resume"):
+    for process in forks.run_job(2, "-m", "workbench", "train", "--run", run, "--resume"):
         assert process.returncode == 0, process.stderr
     same_curve(curve(alone), curve(run))
 
 
 def test_an_evaluation_in_shares_is_that_of_one_process(
-    jobs: Home, alone: Path, together: Path
+    forks: Home, alone: Path, together: Path
 ) -> None:
     evaluate = ("-m", "workbench", "evaluate", alone, "--save", 3, "--json")
-    assert jobs.run_job(1, *evaluate)[0].returncode == 0
+    assert forks.run_job(1, *evaluate)[0].returncode == 0
     one = RunDirectory.open(alone)
     tables = [read("val") for read in (one.read_per_class, one.read_per_image_class)]
     summary, samples = one.read_summary("val"), one.samples("val")
-    first, second = jobs.run_job(2, *evaluate)
+    first, second = forks.run_job(2, *evaluate)
     assert first.returncode == second.returncode == 0, first.stderr + second.stderr
     assert second.stdout == "" and json.loads(first.stdout)["images"] == 8
     again = [read("val") for read in (one.read_per_class, one.read_per_image_class)]
@@ -145,10 +140,10 @@ def test_an_evaluation_in_shares_is_that_of_one_process(
 
 @pytest.mark.parametrize("victim", [1, pytest.param(0, marks=pytest.mark.slow)])
 def test_a_killed_process_ends_the_job_with_a_line(
-    jobs: Home, shapeworld: Path, tmp_path: Path, victim: int, cli: Any
+    forks: Home, shapeworld: Path, tmp_path: Path, victim: int, cli: Any
 ) -> None:
     run = tmp_path / "run"
-    processes = jobs.start_job(2, *train(run, shapeworld, "--train.steps", 5000))
+    processes = forks.start_job(2, *train(run, shapeworld, "--train.steps", 5000))
     log, deadline = run / "metrics.jsonl", time.monotonic() + 100
     while not log.exists() or log.read_bytes().count(b'"loss"') < 5:
         assert time.monotonic() < deadline and not any(p.poll() for p in processes)
@@ -169,9 +164,9 @@ def test_a_killed_process_ends_the_job_with_a_line(
     assert json.loads(done.stdout)["step"] == last + 1
 
 
-def test_a_refusal_of_one_is_a_line_of_all(jobs: Home, alone: Path, shapeworld: Path) -> None:
+def test_a_refusal_of_one_is_a_line_of_all(forks: Home, alone: Path, shapeworld: Path) -> None:
     """Process 0 alone looks whether the folder is free; the other waits for it meanwhile."""
-    first, second = jobs.run_job(2, *train(alone, shapeworld))
+    first, second = forks.run_job(2, *train(alone, shapeworld))
     assert first.returncode == second.returncode == 2
     assert "holds a run already" in first.stderr
     assert second.stderr.startswith("error (process 1): another process of this job has ended")
@@ -192,16 +187,18 @@ processes.leave()
 
 
 def test_a_run_is_whole_when_any_process_goes_on(
-    jobs: Home, shapeworld: Path, tmp_path: Path
+    forks: Home, shapeworld: Path, tmp_path: Path
 ) -> None:
-    for process in jobs.run_job(2, "-c", LAST, tmp_path / "run", shapeworld):
+    for process in forks.run_job(2, "-c", LAST, tmp_path / "run", shapeworld):
         assert process.stdout == "done 1 3\n", process.stderr
 
 
-def test_a_bad_loss_in_one_process_stops_both(jobs: Home, shapeworld: Path, tmp_path: Path) -> None:
+def test_a_bad_loss_in_one_process_stops_both(
+    forks: Home, shapeworld: Path, tmp_path: Path
+) -> None:
     run = tmp_path / "run"
     broken = ("--train.lr", 1e30, "--train.clip_norm", 0, "--train.warmup_steps", 0)
-    first, second = jobs.run_job(2, *train(run, shapeworld, *broken))
+    first, second = forks.run_job(2, *train(run, shapeworld, *broken))
     assert first.returncode == second.returncode == 2
     kept = RunDirectory.open(run).bad_batch()
     assert kept is not None and len(kept["images"]) == 5  # of both
@@ -244,9 +241,9 @@ processes.leave()
 """
 
 
-def test_a_process_without_a_labelled_pixel_takes_part(jobs: Home) -> None:
-    (alone,) = jobs.run_job(1, "-c", UNLABELLED)
-    first, second = jobs.run_job(2, "-c", UNLABELLED)
+def test_a_process_without_a_labelled_pixel_takes_part(forks: Home) -> None:
+    (alone,) = forks.run_job(1, "-c", UNLABELLED)
+    first, second = forks.run_job(2, "-c", UNLABELLED)
     assert alone.returncode == first.returncode == second.returncode == 0, first.stderr
     right = json.loads(alone.stdout)
     for name, losses in json.loads(first.stdout).items():

@@ -18,10 +18,9 @@ from workbench.evaluation.procrustes import rotation_onto
 from workbench.progress import progress
 
 Floats = NDArray[np.float64]
+Neighbours = tuple[NDArray[np.int32], NDArray[np.float32]]
 
 NEIGHBOURS: Final = 15
-EXACT: Final = 32_768
-"""Up to this many classes their neighbours are searched exactly; above, UMAP approximates them."""
 MIN_DISTANCE: Final = 0.1
 WIDEST_GAP: Final = 0.1
 """Of an empty band in a UMAP map, as a share of all that is not empty."""
@@ -40,7 +39,7 @@ def project_table(
 ) -> pd.DataFrame:
     """Projects one class table.
 
-    UMAP (McInnes, Healy, Melville 2018) with the cosine metric, 15 neighbours, started
+    UMAP (McInnes, Healy, Melville 2018) with the cosine metric, 15 exact neighbours, started
     from `previous`, else from PCA: both are fixed starts, so the same table and seed give
     the same map on the same machine and versions. Empty bands are narrowed afterwards.
 
@@ -67,14 +66,15 @@ def _project(
     points: Floats, linear: Floats, *, step: int, seed: int, previous: pd.DataFrame | None
 ) -> pd.DataFrame:
     frame = pd.DataFrame({"step": np.int64(step), "class_id": np.arange(len(points))})
+    found = _nearest(points, min(NEIGHBOURS, len(points) - 1)) if len(points) >= SMALLEST else None
     for dimensions in (2, 3):
         names = [f"umap{dimensions}_{axis}" for axis in "xyz"[:dimensions]]
-        if len(points) < SMALLEST:
+        if found is None:
             flat = linear[:, :dimensions]
         else:
             start = linear[:, :dimensions] if previous is None else previous[names].to_numpy()
             start = np.asarray(start, dtype=np.float64)
-            flat = close_gaps(_umap(points, start, seed))
+            flat = close_gaps(_umap(points, found, start, seed))
             if previous is not None:  # a turn of the whole map means nothing
                 flat = flat @ rotation_onto(flat, start - start.mean(axis=0))
         for index, name in enumerate(names):
@@ -195,8 +195,12 @@ def close_gaps(places: Floats) -> Floats:
     return np.asarray(closed - closed.mean(axis=0), dtype=np.float64)
 
 
-def _nearest(points: Floats, k: int) -> tuple[NDArray[np.int32], NDArray[np.float32]]:
-    """The k nearest points by the cosine distance, each itself first: (C, k) ids, distances."""
+def _nearest(points: Floats, k: int) -> Neighbours:
+    """The k nearest points by the cosine distance, each itself first: (C, k) ids, distances.
+
+    UMAP's own search is compiled anew in every process, half of the time that a map takes, and
+    approximates from 4,096 points on.
+    """
     import torch
     from torch.nn.functional import normalize
 
@@ -210,15 +214,11 @@ def _nearest(points: Floats, k: int) -> tuple[NDArray[np.int32], NDArray[np.floa
     return ids.numpy().astype(np.int32), distances.numpy()
 
 
-def _umap(points: Floats, start: Floats, seed: int) -> Floats:
+def _umap(points: Floats, found: Neighbours, start: Floats, seed: int) -> Floats:
     with warnings.catch_warnings():
         # numba and umap talk about their own internals on import; nothing here can act on it.
         warnings.filterwarnings("ignore", message=".*Tensorflow not installed.*")
         from umap import UMAP
-
-    neighbours = min(NEIGHBOURS, len(points) - 1)
-    # UMAP compiles its own search in every process, half of the time that a map takes.
-    found = _nearest(points, neighbours) if len(points) <= EXACT else (None, None)
 
     # The start gets a little noise, because UMAP divides by the extent of each axis, and
     # classes that start on the same spot cannot part.
@@ -226,7 +226,7 @@ def _umap(points: Floats, start: Floats, seed: int) -> Floats:
     noise = np.random.default_rng(seed).normal(scale=1e-4 * extent, size=start.shape)
     reducer = UMAP(
         n_components=start.shape[1],
-        n_neighbors=neighbours,
+        n_neighbors=found[0].shape[1],
         min_dist=MIN_DISTANCE,
         metric="cosine",
         init=(start + noise).astype(np.float32),
