@@ -12,6 +12,7 @@ def test_plain_values_come_back() -> None:
     text = "a: {b: [1, 2.5, null, true], c: é}\nd: &x [1]\ne: *x\n"
     assert load_plain(text) == {"a": {"b": [1, 2.5, None, True], "c": "é"}, "d": [1], "e": [1]}
     assert load_plain("") is None
+    assert str(load_plain("[" * 100 + "]" * 100)) == "[" * 100 + "]" * 100
 
 
 @pytest.mark.parametrize(
@@ -24,6 +25,8 @@ def test_plain_values_come_back() -> None:
         ("a: !!int ''", "not what its tag says"),
         ("a: !!timestamp soon", "not what its tag says"),
         ("[" * 3000, "nested too deep"),
+        ("a: " + "[" * 101 + "]" * 101, "nested too deep"),
+        ("- " * 3000, "nested too deep"),
         ("a: &a [*a]", "over 10000 values"),
         ("{" + ", ".join(f"k{one}: 0" for one in range(9000)) + "}", "over 10000 values"),
     ],

@@ -63,19 +63,18 @@ def figure(
     Args:
         height: Pixels.
         dark: Whether it will stand on dark paper.
-        layout: Further layout properties.
+        layout: Further layout properties, in place of those of the look.
     """
-    plot = go.Figure()
-    plot.update_layout(
-        template=template(dark),
-        height=height,
-        paper_bgcolor="rgba(0,0,0,0)",
-        plot_bgcolor="rgba(0,0,0,0)",
-        margin={"l": 8, "r": 8, "t": 16, "b": 8},
-        dragmode="pan",
-        modebar={"bgcolor": "rgba(0,0,0,0)", "color": OUTLINE, "activecolor": MUTED[dark]},
-    )
-    plot.update_layout(**dict(layout or {}))
-    plot.update_xaxes(gridcolor=GRID)
-    plot.update_yaxes(gridcolor=GRID)
-    return plot
+    look: dict[str, Any] = {
+        "template": template(dark),
+        "height": height,
+        "paper_bgcolor": "rgba(0,0,0,0)",
+        "plot_bgcolor": "rgba(0,0,0,0)",
+        "margin": {"l": 8, "r": 8, "t": 16, "b": 8},
+        "dragmode": "pan",
+        "modebar": {"bgcolor": "rgba(0,0,0,0)", "color": OUTLINE, "activecolor": MUTED[dark]},
+        "xaxis": {"gridcolor": GRID},
+        "yaxis": {"gridcolor": GRID},
+    }
+    # All at once: plotly takes three times as long to update a layout that is there.
+    return go.Figure(layout=look | dict(layout or {}))

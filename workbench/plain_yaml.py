@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import itertools
+import re
 from typing import Any, Final
 
 import yaml
 
 MAX_CHARACTERS: Final = 2**18
 """Of a text; the parser takes seconds for so many, and settings have 2,000."""
+MAX_LEVELS: Final = 100
+"""Of brackets; the parser takes seconds to find a few thousand too deep for it."""
 MAX_VALUES: Final = 10_000
 """Of a document, repeated ones counted each time: nine lines of aliases can mean a billion."""
 
@@ -23,6 +27,8 @@ def load_plain(text: str) -> Any:  # noqa: ANN401 - whatever the text holds
     """
     if len(text) > MAX_CHARACTERS:
         raise ValueError(f"its {len(text)} characters are over {MAX_CHARACTERS}")
+    if _levels(text) > MAX_LEVELS:
+        raise ValueError("it is nested too deep")
     try:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
@@ -42,3 +48,9 @@ def load_plain(text: str) -> Any:  # noqa: ANN401 - whatever the text holds
         if left < 0 or len(values) > MAX_VALUES:
             raise ValueError(f"it holds over {MAX_VALUES} values")
     return value
+
+
+def _levels(text: str) -> int:
+    """The most brackets that are open at once, those in strings counted too."""
+    steps = (1 if bracket in "[{" else -1 for bracket in re.findall(r"[][{}]", text))
+    return max(itertools.accumulate(steps), default=0)

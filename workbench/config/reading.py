@@ -8,7 +8,7 @@ import re
 import threading
 from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, get_type_hints
 
 from workbench.config.names import nearest_name, nearest_setting
 from workbench.config.sections import Run
@@ -46,22 +46,26 @@ def from_dict(values: Mapping[str, Any], *, base: Run | None = None) -> Run:
     merged = _merge(to_dict(base), values, prefix="")
     try:
         with _PARSING:
-            parsed = _parser().parse_object(merged)
-            built = _parser().instantiate(parsed)
+            built = {name: _parse(name, merged[name]) for name in values}
     except ConfigError:
         raise
     except Exception as error:  # jsonargparse raises several kinds; all mean a wrong value
         raise _as_config_error(error) from error
-    return Run(**{name: getattr(built, name) for name in to_dict(base)})
+    return dataclasses.replace(base, **built)
+
+
+def _parse(name: str, value: object) -> Any:  # noqa: ANN401 - a section, or a field beside them
+    parser = _parser(name)
+    return parser.instantiate(parser.parse_object({name: value}))[name]
 
 
 @functools.cache
-def _parser() -> ArgumentParser:
-    """Made once: that takes as long as reading a configuration by it."""
+def _parser(name: str) -> ArgumentParser:
+    """Of a section, made once: that takes as long as reading one by it."""
     from jsonargparse import ArgumentParser
 
     parser = ArgumentParser(exit_on_error=False)
-    parser.add_class_arguments(Run, as_group=False)
+    parser.add_argument(f"--{name}", type=get_type_hints(Run)[name])
     return parser
 
 
