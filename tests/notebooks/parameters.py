@@ -34,6 +34,7 @@ TEST_PARAMETERS: dict[str, dict[str, object]] = {
     },
     "09_beyond_the_paper": {
         **{"classes": 40, "train_images": 80, "val_images": 16, "pixels": 1024, "batches": [4]},
+        **{"heads": [("dense", 0), ("streaming", 1024)]},
         **{"seconds": 1, "pilot_steps": 3, "evaluations": 1, "variant_seconds": 0.5},
         **{"neighbours": [7]},
         **{"ks": [1, 7, 31], "drawn_pictures": 4, "drawn_pixels": 50},
