@@ -106,7 +106,7 @@ ONLY_FOR: dict[str, set[str]] = {
 }
 
 HEAVY = (
-    *("umap", "streamlit", "timm", "torchvision", "plotly", "accelerate", "pycocotools"),
+    *("umap", "numba", "streamlit", "timm", "torchvision", "plotly", "accelerate", "pycocotools"),
     *("matplotlib", "faiss", "huggingface_hub", "segmentation_models_pytorch"),
     *("onnx", "onnxruntime", "onnxscript"),
 )

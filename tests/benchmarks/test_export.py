@@ -23,6 +23,7 @@ def rows() -> list[Row]:
     return run_export(["small"], classes=1284, dim=12, size=320, repetitions=1)
 
 
+@pytest.mark.slow
 def test_rows_of_a_small_network(rows: list[Row]) -> None:
     assert [row["method"] for row in rows] == ["embeddings", "onnxruntime", "torch"]
     assert len({row["pid"] for row in rows}) == 3  # each in a process of its own
@@ -35,6 +36,7 @@ def test_rows_of_a_small_network(rows: list[Row]) -> None:
     assert torch["memory_ratio"] is None
 
 
+@pytest.mark.slow
 def test_the_search_holds_no_scores_of_all_classes(rows: list[Row]) -> None:
     alone, full = (row["peak_bytes"] for row in rows[:2])
     # A tile has 4 MiB, labels and distances a little over one.

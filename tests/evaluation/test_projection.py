@@ -1,8 +1,5 @@
 from __future__ import annotations
 
-import subprocess
-import sys
-
 import numpy as np
 import pandas as pd
 import pytest
@@ -177,14 +174,3 @@ def test_pca_equals_scikit_learn_up_to_sign(table: np.ndarray) -> None:
 def test_what_is_no_table_is_refused(table: np.ndarray) -> None:
     with pytest.raises(ValueError, match="class table"):
         project_table(table)
-
-
-def test_importing_is_light() -> None:
-    script = (
-        "import sys, workbench.evaluation;"
-        "print([name for name in ('umap', 'numba', 'torchvision', 'timm') if name in sys.modules])"
-    )
-    done = subprocess.run(
-        [sys.executable, "-c", script], capture_output=True, text=True, check=True
-    )
-    assert done.stdout.strip() == "[]"

@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from helpers.processes import Home, end_of
 from torch import Tensor
 
 from workbench.errors import RunError
@@ -164,14 +165,16 @@ def test_a_damaged_file_is_named(run: RunDirectory, name: str) -> None:
         assert "\n" not in str(caught.value)
 
 
-def test_killed_at_any_moment_a_whole_checkpoint_is_found(run: RunDirectory) -> None:
+def test_killed_at_any_moment_a_whole_checkpoint_is_found(
+    run: RunDirectory, forks: Home, tmp_path: Path
+) -> None:
     script = """
-import sys, torch
+import pathlib, sys, torch
 from workbench.runs import RunDirectory
 run = RunDirectory(sys.argv[1])
 with run.lock():
     step = max(run.checkpoint_steps(), default=0)
-    print("go", flush=True)
+    pathlib.Path(sys.argv[2]).touch()
     while True:
         step += 1
         table = torch.full((20000, 8), float(step))
@@ -181,13 +184,13 @@ with run.lock():
 """
     last = 0
     for delay in (0.023, 0.061, 0.097):
-        with subprocess.Popen(
-            [sys.executable, "-c", script, str(run.path)], stdout=subprocess.PIPE, text=True
-        ) as process:
-            assert process.stdout is not None
-            process.stdout.readline()
-            time.sleep(delay)
-            os.kill(process.pid, signal.SIGKILL)
+        begun = tmp_path / f"begun {delay}"
+        process = forks.start("-c", script, run.path, begun)
+        while not begun.exists():
+            assert process.poll() is None
+        time.sleep(delay)
+        os.kill(process.pid, signal.SIGKILL)
+        assert end_of([process])[0].returncode == -signal.SIGKILL
         if not run.has_checkpoint():
             continue
         loaded = run.load_checkpoint()

@@ -251,6 +251,7 @@ def test_a_process_without_a_labelled_pixel_takes_part(forks: Home) -> None:
         assert losses[0] != losses[2]
 
 
+@pytest.mark.slow
 def test_accelerate_launches_it(shapeworld: Path, alone: Path, tmp_path: Path) -> None:
     run = tmp_path / "run"
     launcher = ("-m", "accelerate.commands.launch", "--num_processes", 2, "--multi_gpu")

@@ -185,6 +185,7 @@ def test_a_batch_too_small_for_its_parts_is_one_line(
     assert "\n" not in str(error.value)
 
 
+@pytest.mark.slow
 def test_without_a_compiler_the_line_says_so(
     make_trainer: Any,
     batch: Batch,
