@@ -103,10 +103,9 @@ def test_trains_evaluates_and_opens_in_the_app(
 
 
 def papers_presets() -> list[Any]:
-    """The larger backbones once here, the other times in `make test-slow`."""
+    """Those of the larger backbones in `make test-slow`."""
     names = [name for name in PRESETS if name.startswith("paper/")]
-    large = [name for name in names if "-resnet" in name and name != "paper/voc-resnet101"]
-    return [pytest.param(n, marks=[pytest.mark.slow] * (n in large)) for n in names]
+    return [pytest.param(n, marks=[pytest.mark.slow] * ("-resnet" in n)) for n in names]
 
 
 @pytest.mark.parametrize("name", papers_presets())

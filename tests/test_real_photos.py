@@ -26,8 +26,14 @@ SETTINGS = {
 }
 
 
-@pytest.mark.parametrize("loss", ["nearest", "streaming", "dense"])
-@pytest.mark.parametrize(("dataset", "classes"), [("ade20k", 150), ("voc", 21)])
+@pytest.mark.parametrize(
+    ("dataset", "classes", "loss"),
+    [
+        *[("ade20k", 150, loss) for loss in ("nearest", "streaming", "dense")],
+        ("voc", 21, "streaming"),
+        *[pytest.param("voc", 21, loss, marks=pytest.mark.slow) for loss in ("nearest", "dense")],
+    ],
+)
 def test_loss_falls_and_masks_come_out(
     dataset: str,
     classes: int,
