@@ -98,18 +98,18 @@ def _table(shown: pd.DataFrame, table: pd.DataFrame, view: pd.DataFrame) -> None
 def _columns() -> dict[str, Any]:
     column = st.column_config
     return {
-        "class_id": column.NumberColumn("Id", width=56, format="%d"),
+        "class_id": column.NumberColumn("Id", width=48, format="%d"),
         "name": column.TextColumn("Class", width=190),
         "iou": column.ProgressColumn(
-            "IoU", width=120, format="%.3f", min_value=0.0, max_value=1.0,
+            "IoU", width=108, format="%.3f", min_value=0.0, max_value=1.0,
             help="Empty: the class does not occur in this split.",
         ),
         "group": column.TextColumn("Group", width=80),
         "train_images": column.NumberColumn(
-            "Trained on", width=84, help="Training images that show it."
+            "Trained on", width=80, help="Training images that show it."
         ),
         "train_pixels": column.NumberColumn(
-            "Trained px", width=84, format="compact", help="Training pixels of it."
+            "Trained px", width=80, format="compact", help="Training pixels of it."
         ),
         "val_images": column.NumberColumn(
             "Val images", width=80, help="Images of this split that show it."

@@ -227,16 +227,16 @@ def _columns(top: float) -> dict[str, Any]:
     column = st.column_config
     share: dict[str, Any] = {"format": "percent", "width": 84}
     return {
-        "name": column.TextColumn("Class", width=160),
+        "name": column.TextColumn("Class", width=156),
         "gain": column.ProgressColumn(
-            "mIoU gain", width=104, format="%.5f", min_value=0.0,
+            "mIoU gain", width=92, format="%.5f", min_value=0.0,
             max_value=top if top > 0 else 1.0,
             help="What mean IoU would rise by if every wrong pixel of the class were right.",
         ),
-        "iou": column.NumberColumn("IoU", width=60, format="%.3f"),
+        "iou": column.NumberColumn("IoU", width=56, format="%.3f"),
         "reason": column.TextColumn("Reason", width=162),
         "taken_by": column.TextColumn(
-            "Most go to", width=160, help="The other class that takes most of its pixels."
+            "Most go to", width=140, help="The other class that takes most of its pixels."
         ),
         "taken_share": column.NumberColumn("Share", help="Of its labelled pixels.", **share),
         "train_images": column.NumberColumn(
