@@ -173,10 +173,9 @@ def open_app(monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., AppTest]
         app = AppTest.from_file(str(REPOSITORY / "app" / "main.py"), default_timeout=60)
         for name, value in query.items():
             app.query_params[name] = value
-        app.run()
         if page is not None:
-            app.switch_page(page).run()
-        return app
+            app.switch_page(page)
+        return app.run()
 
     yield start
     import streamlit as st
