@@ -28,7 +28,7 @@ pytestmark = [pytest.mark.browser, pytest.mark.timeout(420)]
 
 SHOWN: dict[str, dict[str, object]] = {
     "01_the_idea": {"counts": [21]},
-    "03_pascal_voc": {"steps": 60},  # long enough to be seen training
+    "03_pascal_voc": {"steps": 40},  # long enough to be seen training
     "08_class_map": {},
 }
 """Notebooks in which each widget is shown, and what else they are given."""
@@ -214,8 +214,8 @@ def test_a_training_is_watched_and_its_pictures_faded(
     photograph(page, ".progress-bar", screenshots / "lab_training.png")
     finish(page)
     # Live no more: in their place stand figures that say how it went.
-    page.get_by_text("step 60 of 60").first.wait_for()
-    assert page.get_by_text("step 60 of 60").count() == 2
+    page.get_by_text("step 40 of 40").first.wait_for()
+    assert page.get_by_text("step 40 of 40").count() == 2
     assert page.locator(".progress-bar").count() == 0
     wait_for_widgets(page, f"({LAYERS})().length >= 7", errors)
     before = page.evaluate(LAYERS)

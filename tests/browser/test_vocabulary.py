@@ -158,7 +158,14 @@ def test_a_bad_file_gets_a_friendly_message(vocabulary: Page, tmp_path: Path, ki
     is_well(page, complaints=1)
 
 
-@pytest.mark.parametrize(("width", "scheme"), [(1440, "light"), (1440, "dark"), (900, "light")])
+@pytest.mark.parametrize(
+    ("width", "scheme"),
+    [
+        (1440, "light"),
+        pytest.param(1440, "dark", marks=pytest.mark.slow),
+        pytest.param(900, "light", marks=pytest.mark.slow),
+    ],
+)
 def test_it_draws(
     open_page: OpenPage, screenshots: Path, width: int, scheme: str, settle: Callable[..., None]
 ) -> None:
