@@ -210,6 +210,15 @@ def test_advice_comes_from_cells_and_prefers_the_cheaper_of_equals() -> None:
     assert "Temperature" not in told
 
 
+@pytest.mark.parametrize(
+    ("wide", "advised"), [(0.5, "take `model.embedding_dim 128`"), (0.305, "D = 64 is enough")]
+)
+def test_advice_for_a_longer_training(wide: float, advised: str) -> None:
+    rows = [row("ours", 0.3, length="images"), row("ours-d128", wide, length="images")]
+    (told,) = advice(entries(rows))
+    assert f"D = 128 {wide:.3f}, with D = 64 0.300. For such a length {advised}." in told
+
+
 def test_advice_is_chosen_on_dev() -> None:
     lucky = row("nearest", 0.9) | {"dev": {"miou": 0.0}}
     (told, *_) = advice(entries([row("ours", 0.31), lucky]))

@@ -12,15 +12,19 @@ LEAST: Final = 0.9
 
 _COMPILED: Final = "compiled, and run as machine code that is not counted; tests compare results"
 _BROWSER: Final = "drives a Chromium: the browser tests and `workbench bench app` run it"
+_SLOW: Final = "a measurement of minutes, which `make test-slow` runs"
 
 REASONS: Final[dict[str, str]] = {
     "workbench/__init__.py": "two lines for a source tree that was never installed",
     "workbench/benchmarks/app.py": _BROWSER,
     "workbench/benchmarks/app_actions.py": _BROWSER,
     "workbench/benchmarks/app_browser.py": _BROWSER,
-    "workbench/benchmarks/export.py": "a row about the demo run, of `workbench bench export`",
+    "workbench/benchmarks/export.py": _SLOW,
+    "workbench/benchmarks/harness.py": "starts fresh interpreters, where tests fork; devices",
     "workbench/benchmarks/machine.py": "what a GPU, or a system without `/proc`, is asked for",
     "workbench/benchmarks/peers.py": "calls of packages that tests do not install",
+    "workbench/benchmarks/prepare.py": _SLOW,
+    "workbench/benchmarks/throughput.py": _SLOW,
     "workbench/experiments/added.py": "trains for an hour; tests run its parts",
     "workbench/export/trace.py": "the body of a loop that the exporter turns into a graph",
     "workbench/kernels/cpu_build.py": "runs once a machine, in a process that compiles",

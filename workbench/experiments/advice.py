@@ -14,6 +14,8 @@ ENOUGH = 0.01
 """A difference of mIoU below which the cheaper choice is advised."""
 
 _DIMENSIONS = {8: "ours-d8", 12: "ours-d12", 32: "ours-d32", 64: "ours", 128: "ours-d128"}
+_WIDER = {"ours": "ours-d128", "ours-adjusted": "ours-adjusted-d128"}
+"""Recipes with D = 64, and the same with D = 128."""
 _TEMPERATURES = {"20": "ours-t20", "40": "ours-t40", "learned": "ours"}
 _NEGATIVES = {7: "ours-nearest-7", 32: "ours-nearest-32", 128: "ours-nearest-128"}
 _RARE = ("ours-even", "ours", "ours-repeat", "ours-adjusted-half", "ours-adjusted")
@@ -24,8 +26,8 @@ def advice(found: Sequence[Entry]) -> list[str]:
 
     Choices are made on the dev half, numbers are of the test half.
     """
-    parts = (_loss(found), _dimensions(found), _temperature(found), _negatives(found))
-    return [text for text in (*parts, _rare(found), _classes(found)) if text]
+    parts = (_loss(found), _dimensions(found), _wider(found), _temperature(found))
+    return [text for text in (*parts, _negatives(found), _rare(found), _classes(found)) if text]
 
 
 def _tight(found: Sequence[Entry], method: str) -> Entry | None:
@@ -72,6 +74,24 @@ def _dimensions(found: Sequence[Entry]) -> str:
         f"**D.** {_list(choices, 'D =')}. D = {least} is the smallest within {ENOUGH:g} of the "
         "best on dev; every number of it costs memory per pixel and per class."
     )
+
+
+def _wider(found: Sequence[Entry]) -> str:
+    pairs = [
+        (entry, wide)
+        for name, wider in _WIDER.items()
+        if (entry := pick(found, name, length="images", classes=1284))
+        and (wide := pick(found, wider, length="images", classes=1284))
+    ]
+    if not pairs:
+        return ""
+    told = "; ".join(
+        f"{wide.first['title']} {wide.miou:.3f}, with D = 64 {entry.miou:.3f}"
+        for entry, wide in pairs
+    )
+    better = all(_dev(wide) > _dev(entry) + ENOUGH for entry, wide in pairs)
+    advised = "take `model.embedding_dim 128`" if better else "D = 64 is enough"
+    return f"**D in a longer training.** On the same images: {told}. For such a length {advised}."
 
 
 def _temperature(found: Sequence[Entry]) -> str:
