@@ -199,7 +199,7 @@ def forks(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Home]:
 
 @pytest.fixture(scope="session")
 def forked_workers(forks: Home) -> Iterator[None]:
-    """Measurements run in such processes; in the notebooks they start fresh interpreters."""
+    """Measurements run in such processes; where a notebook makes them, see helpers.notebooks."""
     from workbench.benchmarks import harness
 
     def run(command: list[str], *, input: str, env: dict[str, str]) -> object:

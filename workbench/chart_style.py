@@ -76,5 +76,5 @@ def figure(
         "xaxis": {"gridcolor": GRID},
         "yaxis": {"gridcolor": GRID},
     }
-    # All at once: plotly takes three times as long to update a layout that is there.
+    # All at once: plotly is slow to update a layout that is there.
     return go.Figure(layout=look | dict(layout or {}))

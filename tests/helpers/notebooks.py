@@ -19,23 +19,16 @@ from helpers.processes import Home, end_of
 REPOSITORY = Path(__file__).resolve().parents[2]
 NOTEBOOKS = sorted((REPOSITORY / "notebooks").glob("*.ipynb"))
 _LINKED = ("runs/demo", "benchmarks", "docs")
-_FORKED = """
-def _fork(command, *, input, env):
-    import io, os, runpy, subprocess, sys
-
-    child = os.fork()
-    if child == 0:
-        try:
-            os.environ.update(env)
-            sys.stdin, sys.stdout = io.StringIO(input), open(os.devnull, "w")
-            _, _, module, *sys.argv[1:] = command
-            runpy.run_module(module, run_name="__main__", alter_sys=True)
-        finally:
-            os._exit(sys.exc_info()[0] is not None)
-    code = os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
-    return subprocess.CompletedProcess(command, code, "", "a fork of the kernel")
+_FORKED = f"""
+import pathlib, sys
 
 from workbench.benchmarks import harness
+
+def _fork(command, *, input, env):
+    sys.path.append({str(REPOSITORY / "tests")!r})
+    from helpers.processes import run_forked
+
+    return run_forked(*command[1:], folder=pathlib.Path.cwd(), input=input, env=env)
 
 harness._run_process = _fork
 """
@@ -120,7 +113,7 @@ def run_cells(copy: Path, forks: Home, *, cell_timeout: float) -> nbformat.Noteb
     try:
         client.wait_for_ready(timeout=60)
         # Measurements in processes of their own, which else would import everything anew.
-        client.execute_interactive(_FORKED, silent=True, timeout=cell_timeout)
+        _run_cell(client, nbformat.v4.new_code_cell(_FORKED), cell_timeout)
         for cell in notebook.cells:
             if cell.cell_type == "code":
                 _run_cell(client, cell, cell_timeout)

@@ -14,6 +14,7 @@ import subprocess
 import sys
 import time
 import traceback
+import uuid
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -88,15 +89,9 @@ class Home:
     ) -> Process:
         """Starts `python COMMAND`, its environment that of now and what ``env`` adds."""
         self._count += 1
-        said = [self._folder / f"{self._count}.{name}" for name in ("in", "out", "err")]
-        said[0].write_text(input, "utf-8")
-        request = {
-            "command": [*map(str, command)],
-            "said": [*map(str, said)],
-            "env": {**os.environ, **_ON_THE_CPU, **(env or {})},
-            "cwd": str(cwd or Path.cwd()),
-        }
-        return Process(self, self.ask(request), (said[1], said[2]))
+        request = _request(self._folder / str(self._count), command, env or {}, cwd, input)
+        _, out, err = map(Path, request["said"])
+        return Process(self, self.ask(request), (out, err))
 
     def run(
         self, *command: object, timeout: float = 240.0, **where: Any
@@ -125,6 +120,19 @@ class Home:
         self._server.communicate()
 
 
+def run_forked(
+    *command: object, folder: Path, input: str, env: Mapping[str, str]
+) -> subprocess.CompletedProcess[str]:
+    """`python COMMAND` to its end in a fork of this very process; what it says is kept aside."""
+    request = _request(folder / uuid.uuid4().hex, command, env, None, input)
+    if (pid := os.fork()) == 0:
+        _become(request)
+    code = _wait(pid, 240.0)
+    assert code is not None, f"{command} goes on"
+    _, out, err = (Path(path).read_text("utf-8") for path in request["said"])
+    return subprocess.CompletedProcess([*command], code, out, err)
+
+
 def end_of(
     processes: Sequence[Process], timeout: float = 120.0
 ) -> list[subprocess.CompletedProcess[str]]:
@@ -136,6 +144,19 @@ def end_of(
             if process.poll() is None:
                 os.kill(process.pid, signal.SIGKILL)
                 process.end(10)
+
+
+def _request(
+    stem: Path, command: Sequence[object], env: Mapping[str, str], cwd: Path | None, input: str
+) -> dict[str, Any]:
+    said = [stem.with_suffix(f".{name}") for name in ("in", "out", "err")]
+    said[0].write_text(input, "utf-8")
+    return {
+        "command": [*map(str, command)],
+        "said": [*map(str, said)],
+        "env": {**os.environ, **_ON_THE_CPU, **env},
+        "cwd": str(cwd or Path.cwd()),
+    }
 
 
 def _serve() -> None:

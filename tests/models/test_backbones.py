@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import pytest
 import timm
 import torch
@@ -28,15 +26,14 @@ from workbench.models.padding import pad, without_padding
 # timm before 1.0.30 computes where it builds RegNet, which the list then leaves out.
 REGNET_COMPUTES = Version(timm.__version__) < Version("1.0.30")
 LIGHT = [known for known in KNOWN if known.parameters < 6_000_000]
+# The largest in `make test-slow`.
+LISTED = [
+    pytest.param(k, marks=[pytest.mark.slow] * (k.parameters > 24_000_000), id=k.name)
+    for k in KNOWN
+]
 
 
-def light_first() -> list[Any]:
-    """The larger ones in `make test-slow`."""
-    slow = [[pytest.mark.slow] * (known.parameters > 24_000_000) for known in KNOWN]
-    return [pytest.param(k, marks=m, id=k.name) for k, m in zip(KNOWN, slow, strict=True)]
-
-
-@pytest.mark.parametrize("known", light_first())
+@pytest.mark.parametrize("known", LISTED)
 def test_the_list_says_what_a_backbone_can_do(known) -> None:  # noqa: ANN001
     if not (known.name.startswith("regnety") and REGNET_COMPUTES):
         assert working_strides(known.name) == known.strides  # without computing

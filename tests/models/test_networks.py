@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 import pytest
 import torch
@@ -150,17 +149,15 @@ def test_every_network_is_tested_here() -> None:
     assert set(NETWORKS) <= set(NETWORK_CELLS)
 
 
-def pairs() -> list[Any]:
-    """Every network with every loss; the largest with all but the default in `make test-slow`."""
-    found = [(network, loss) for network in NETWORK_CELLS for loss in LOSSES]
-    slow = [network == "smp-dpt" and loss != "streaming" for network, loss in found]
-    return [
-        pytest.param(*pair, marks=[pytest.mark.slow] * late)
-        for pair, late in zip(found, slow, strict=True)
-    ]
+# The largest network's losses but the default in `make test-slow`.
+PAIRS = [
+    pytest.param(n, loss, marks=[pytest.mark.slow] * (n == "smp-dpt" and loss != "streaming"))
+    for n in NETWORK_CELLS
+    for loss in LOSSES
+]
 
 
-@pytest.mark.parametrize(("network", "loss"), pairs())
+@pytest.mark.parametrize(("network", "loss"), PAIRS)
 def test_every_network_trains_with_every_loss(network: str, loss: str, tmp_path: Path) -> None:
     backbone, cell = NETWORK_CELLS[network]
     check_all(settings(network, backbone, loss), cell, tmp_path / "weights.safetensors")

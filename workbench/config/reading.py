@@ -18,7 +18,7 @@ from workbench.plain_yaml import load_plain
 if TYPE_CHECKING:
     from jsonargparse import ArgumentParser
 
-_PARSING = threading.Lock()  # one parser for all threads: those of the app are its sessions
+_PARSING = threading.Lock()  # all threads share the parsers: those of the app are its sessions
 
 
 def to_dict(run: Run) -> dict[str, Any]:
